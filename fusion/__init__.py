@@ -1,0 +1,45 @@
+"""Meantime: spatiotemporal fusion of satellite images.
+
+>>> from fusion import methods
+>>> methods.names()
+('delta', 'nearest', 'starfm')
+"""
+
+from . import methods, sources
+from .engine import fuse
+from .errors import Cancelled, FusionError
+from .methods import Method, param, register
+from .metrics import evaluate
+from .preprocess import aggregate
+from .products import PRODUCTS, Product
+from .propose import recipe_for
+from .recipe import Recipe, load, run
+from .scene import Scene
+from .sources import Item
+from .stack import Pair, Stack, holdout
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PRODUCTS",
+    "Cancelled",
+    "FusionError",
+    "Item",
+    "Method",
+    "Pair",
+    "Product",
+    "Recipe",
+    "Scene",
+    "Stack",
+    "aggregate",
+    "evaluate",
+    "fuse",
+    "holdout",
+    "load",
+    "methods",
+    "param",
+    "recipe_for",
+    "register",
+    "run",
+    "sources",
+]

@@ -1,0 +1,379 @@
+"""Propose: which pairs for a target day and why, which target first, what is read, and a whole recipe."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+
+from odc.geo.geobox import GeoBox
+
+from . import methods, sources
+from .errors import FusionError
+from .methods import Method
+from .products import of_source, product
+from .recipe import Recipe, Ring, check_ring, extent, grid
+from .sources import Bounds, Dates, Item
+
+MAX_CLOUD = 0.5  # share of the area; a pair with more is proposed only where there is nothing else
+CLEAR = 0.1  # share of the area; a first target and its pairs have no more cloud than that
+SEASON = timedelta(days=90)
+RATE = 15e6  # bytes of float32 pixels read and brought to reflectance in a second
+OVERHEAD = 0.02  # seconds to open one image
+
+ItemPair = tuple[Item, Item]  # coarse, fine
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What will be read for a recipe, before it is read.
+
+    Parameters
+    ----------
+    images : int
+        Fine and coarse images.
+    pixels : int
+        Pixels of all images together, each counted once for all its bands.
+    bands : int
+        Bands of a pixel.
+    """
+
+    images: int
+    pixels: int
+    bands: int
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the pixels take as float32."""
+        return 4 * self.pixels * self.bands
+
+    @property
+    def seconds(self) -> float:
+        """Expected time to read them."""
+        return self.images * OVERHEAD + self.bytes / RATE
+
+    def __str__(self) -> str:
+        time = "under 1 s" if self.seconds < 1 else f"about {self.seconds:.0f} s"
+        return f"{self.images} images, {self.pixels:,} pixels, {self.bytes / 1e6:.1f} MB, {time}"
+
+
+def plan_read(what: Recipe | tuple[GeoBox, int], bands: int | None = None, pairs: int | None = None) -> Reading:
+    """Say what a recipe will read, or a grid before there is a recipe.
+
+    Parameters
+    ----------
+    what : Recipe or (GeoBox, int)
+        A recipe, or fine grid and ratio as :func:`fusion.recipe.grid` returns them.
+    bands, pairs : int, optional
+        Number of bands and pairs; default is the recipe's.
+
+    Raises
+    ------
+    ValueError
+        If a grid comes without `bands` or `pairs`.
+
+    Examples
+    --------
+    >>> plan_read((GeoBox((100, 100), (10, 0, 0, 0, -10, 0), "EPSG:3035"), 10), bands=4, pairs=2)
+    Reading(images=5, pixels=20300, bands=4)
+    """
+    if isinstance(what, Recipe):
+        geobox, ratio = what.geobox, what.ratio
+        bands, pairs = bands or len(what.bands), pairs or len(what.pairs)
+    else:
+        geobox, ratio = what
+    if not bands or not pairs:
+        raise ValueError(f"plan_read wants at least one band and one pair, got {bands} and {pairs}: pass both.")
+    fine = geobox.shape[0] * geobox.shape[1]
+    return Reading(2 * pairs + 1, pairs * fine + (pairs + 1) * (fine // ratio**2), bands)
+
+
+def propose(fine: Sequence[Item], coarse: Sequence[Item], target: date, count: int = 2) -> tuple[list[ItemPair], str]:
+    """Choose pairs for a target day.
+
+    Pairs that are more than half cloudy are left out unless there is nothing else. The others are ranked by
+    their distance in days, divided by their clear share: a pair that is half clear counts as twice as far.
+    From two pairs on, one is taken on either side of the target where there is one, as in
+    :func:`fusion.stack.nearest_days`.
+
+    Parameters
+    ----------
+    fine, coarse : sequence of Item
+        What a search found.
+    target : datetime.date
+        The day to predict; never the day of a pair.
+    count : int
+        Pairs wanted.
+
+    Returns
+    -------
+    list of (Item, Item)
+        ``(coarse, fine)`` in time order; fewer than `count` where there are no more.
+    str
+        Why these, in words.
+    """
+    if count < 1:
+        raise FusionError(f"A recipe wants at least 1 pair, got {count}: ask for 1 or more.")
+    every = [pair for pair in _pairs(fine, coarse) if pair[0].day != target]
+    usable = [pair for pair in every if _cloud(pair) <= MAX_CLOUD] or every
+    chosen = _around(usable, target, count)
+    return chosen, _reason(chosen, every, target, count)
+
+
+def default_target(fine: Sequence[Item], coarse: Sequence[Item]) -> date | None:
+    """Choose a first target: a day that shows what fusion is for and whose truth is known.
+
+    Of the clear days with both images and clear pairs before and after within a season, the one with the longest
+    wait to its nearer pair is taken, a gap that is worth filling; of equal ones the nearest to the middle of the
+    series. Without such a day any coarse day with a pair will do; None where there is no pair.
+    """
+    pairs = _pairs(fine, coarse)
+    days = sorted({pair[0].day for pair in pairs if _cloud(pair) <= CLEAR})
+    gaps = {day: (day - before, after - day) for before, day, after in zip(days, days[1:], days[2:], strict=False)}
+    close = [day for day, gap in gaps.items() if max(gap) <= SEASON] or list(gaps)
+    if close:
+        middle = days[0] + (days[-1] - days[0]) / 2
+        return max(close, key=lambda day: (min(gaps[day]), -abs(day - middle)))
+    known = {pair[0].day for pair in pairs}
+    others = sorted(item.day for item in coarse if known - {item.day})
+    return others[len(others) // 2] if others else None
+
+
+def first_target(source: str, fine: Sequence[Item], coarse: Sequence[Item]) -> date | None:
+    """Return the day that a source itself shows first (its ``FIRST_TARGET``), else :func:`default_target`."""
+    shown: date | None = getattr(sources.get(source), "FIRST_TARGET", None)
+    return shown if shown in {item.day for item in coarse} else default_target(fine, coarse)
+
+
+def find(
+    source: str,
+    name: str,
+    *,
+    area: Ring | None = None,
+    dates: Dates | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[Item]:
+    """Search one product of a source, by names.
+
+    Parameters
+    ----------
+    source, name : str
+        Registry name of the source, and product within it.
+    area : tuple of (lon, lat), optional
+        Outline in degrees; default is everywhere.
+    dates : (date, date), optional
+        First and last day, both included; default is always.
+    options : mapping, optional
+        What the source lets one choose, by name.
+
+    Raises
+    ------
+    FusionError
+        If source, product or an option is unknown.
+    """
+    given = options_of(source, options or {})
+    search: Any = sources.get(source).search
+    row = product(source, name)
+    if area is not None:
+        check_ring(area)
+    bounds = None if area is None else bounds_of(area)
+    more = {} if given is None else {"options": given}
+    found: list[Item] = search(row.name, bounds, dates, **more)
+    return found
+
+
+def truth_item(recipe: Recipe) -> Item:
+    """Find the fine image of a recipe's target day, to be hidden and compared with.
+
+    Raises
+    ------
+    FusionError
+        If the source has none.
+    """
+    fine, target = recipe.pairs[0][1], recipe.target
+    # a source with options writes them into its ids, in every product alike; a search without them finds the default
+    named = hasattr(sources.get(fine.source), "Options")
+    for row in (*of_source(fine.source, "truth"), product(fine.source, fine.product)):
+        for item in find(fine.source, row.name, area=recipe.area, dates=(target.day, target.day)):
+            if item.day == target.day:
+                return replace(item, id=target.id) if named else item
+    raise FusionError(
+        f"The source {fine.source!r} has no fine image of the target day {target.day} to compare with: "
+        "choose a target day that has one."
+    )
+
+
+def options_of(source: str, values: Mapping[str, Any]) -> Any:
+    """Return a source's options as its own dataclass, checked; None where it has none.
+
+    Raises
+    ------
+    FusionError
+        If an option is unknown or out of its range.
+    """
+    kind: Any = getattr(sources.get(source), "Options", None)
+    known = [item.name for item in methods.params(kind)] if kind is not None else []
+    if unknown := sorted(set(values) - set(known)):
+        have = ", ".join(known) or "none"
+        raise FusionError(f"The source {source!r} has no option {', '.join(map(repr, unknown))}; it has {have}.")
+    return None if kind is None else kind(**values)
+
+
+def bounds_of(area: Ring) -> Bounds:
+    """West, south, east and north of an outline in degrees."""
+    longitudes, latitudes = zip(*area, strict=True)
+    return min(longitudes), min(latitudes), max(longitudes), max(latitudes)
+
+
+def recipe_for(
+    source: str,
+    target: date | None = None,
+    *,
+    area: Ring | None = None,
+    pairs: int = 2,
+    method: str | Method = "starfm",
+    options: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Make a recipe in one call: search, choose pairs, fit the grid.
+
+    Parameters
+    ----------
+    source : str
+        Registry name, such as "sample".
+    target : datetime.date, optional
+        The day to predict; default is :func:`first_target`.
+    area : tuple of (lon, lat), optional
+        Outline in degrees; default is all that the source covers.
+    pairs : int
+        Pairs wanted.
+    method : str or Method
+        Registry name, or a method with its parameters.
+    options : mapping, optional
+        What the source lets one choose, by name.
+
+    Raises
+    ------
+    FusionError
+        If there is no such image, no pair, or the area does not fit.
+
+    Examples
+    --------
+    >>> from datetime import date, timedelta
+    >>> recipe_for("sample", date(2018, 7, 1)).ratio
+    10
+    """
+    return proposal(source, target, area=area, pairs=pairs, method=method, options=options)[0]
+
+
+def proposal(
+    source: str,
+    target: date | None = None,
+    *,
+    area: Ring | None = None,
+    pairs: int = 2,
+    method: str | Method = "starfm",
+    options: Mapping[str, Any] | None = None,
+    dates: Dates | None = None,
+) -> tuple[Recipe, str]:
+    """Make a recipe as :func:`recipe_for` does, from images between two dates, and say why in words."""
+    rows = {role: of_source(source, role) for role in ("fine", "coarse")}
+    sources.get(source)
+    if not rows["fine"] or not rows["coarse"]:
+        raise FusionError(f"The source {source!r} has no fine and coarse product: choose another source.")
+    fine_row, coarse_row = rows["fine"][0], rows["coarse"][0]
+    ring = area or extent(fine_row)
+    if ring is None:
+        raise FusionError(f"{fine_row.title} covers the world: pass the area to fuse.")
+    geobox, ratio = grid(ring, fine_row, coarse_row)
+    fine, coarse = (find(source, row.name, area=area, dates=dates, options=options) for row in (fine_row, coarse_row))
+    item = _target(coarse, target or first_target(source, fine, coarse), source)
+    chosen, why = propose(fine, coarse, item.day, pairs)
+    if not chosen:
+        raise FusionError(why)
+    recipe = Recipe(
+        area=ring,
+        geobox=geobox,
+        ratio=ratio,
+        bands=tuple(band for band in fine_row.bands if band in coarse_row.bands),
+        pairs=tuple(chosen),
+        target=item,
+        method=methods.get(method)() if isinstance(method, str) else method,
+    )
+    return recipe, why
+
+
+def _target(coarse: Sequence[Item], day: date | None, source: str) -> Item:
+    if day is None or not coarse:
+        raise FusionError(
+            f"The source {source!r} has too few images here to propose anything ({len(coarse)} coarse): "
+            "choose a larger area or a longer time."
+        )
+    same = [item for item in coarse if item.day == day]
+    if not same:
+        near = sorted({item.day for item in coarse}, key=lambda other: (abs((other - day).days), other))[:3]
+        raise FusionError(
+            f"There is no coarse image of {day} to predict from; the nearest are of {_listed(sorted(near))}: "
+            "choose one of these days."
+        )
+    return min(same, key=lambda item: item.cloud or 0)
+
+
+def _pairs(fine: Sequence[Item], coarse: Sequence[Item]) -> list[ItemPair]:
+    """Clearest coarse and fine image of every day that has both, in time order."""
+    clearest = [
+        {item.day: item for item in sorted(items, key=lambda item: -(item.cloud or 0))} for items in (coarse, fine)
+    ]
+    return [(clearest[0][day], clearest[1][day]) for day in sorted(clearest[0].keys() & clearest[1].keys())]
+
+
+def _cloud(pair: ItemPair) -> float:
+    """Cloud share of a pair's worse image; unknown counts as clear."""
+    return max(item.cloud or 0 for item in pair)
+
+
+def _around(usable: Sequence[ItemPair], target: date, count: int) -> list[ItemPair]:
+    def distance(pair: ItemPair) -> tuple[float, date]:
+        return abs((pair[0].day - target).days) / max(1 - _cloud(pair), 1e-6), pair[0].day
+
+    ranked = sorted(usable, key=distance)
+    chosen = ranked[:count]
+    before = [pair for pair in ranked if pair[0].day < target]
+    after = [pair for pair in ranked if pair[0].day > target]
+    for side in (before, after):
+        if count > 1 and side and side[0] not in chosen:
+            chosen[-1] = side[0]
+    return sorted(chosen, key=lambda pair: pair[0].day)
+
+
+def _reason(chosen: Sequence[ItemPair], every: Sequence[ItemPair], target: date, count: int) -> str:
+    if not chosen:
+        return (
+            f"Beside the target day {target} there is no day with both a coarse and a fine image: "
+            "choose another area or a longer time."
+        )
+    clear = "clear " if _cloud(chosen[0]) <= MAX_CLOUD else ""
+    what = f"the nearest {clear}{'day' if len(chosen) == 1 else 'days'}"
+    sides = {pair[0].day < target for pair in chosen}
+    if len(sides) == 2:
+        what += ", with the target between them"
+    elif count > 1:
+        what += f"; there is no usable pair {'after' if True in sides else 'before'} the target"
+    words = [f"{_listed([_described(pair, target) for pair in chosen])}: {what}."]
+    if len(chosen) < count:
+        words.append(f"There are no more usable pairs; {count} were wanted.")
+    if not clear:
+        words.append("All pairs are more than half cloudy.")
+    elif cloudy := sum(_cloud(pair) > MAX_CLOUD for pair in every):
+        words.append(f"{cloudy} cloudy {'pair was' if cloudy == 1 else 'pairs were'} left out.")
+    return " ".join(words)
+
+
+def _described(pair: ItemPair, target: date) -> str:
+    days = (pair[0].day - target).days
+    when = f"{abs(days)} {'day' if abs(days) == 1 else 'days'} {'before' if days < 0 else 'after'}"
+    known = any(item.cloud is not None for item in pair)
+    return f"{pair[0].day} ({when}{f', {1 - _cloud(pair):.0%} clear'.replace('%', ' %') if known else ''})"
+
+
+def _listed(parts: Sequence[object]) -> str:
+    texts = [str(part) for part in parts]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -1,0 +1,89 @@
+"""Source: where scenes come from. A source is one module in this folder with `search` and `read`."""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from difflib import get_close_matches
+from typing import Protocol, cast
+
+from odc.geo.geobox import GeoBox
+
+from ..errors import FusionError
+from ..scene import Scene
+
+Bounds = tuple[float, float, float, float]  # west, south, east, north in degrees
+Dates = tuple[date, date]  # first and last day, both included
+
+_PLAIN = re.compile(r"[A-Za-z0-9._:/=&,+~-]{1,200}")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One acquisition in a catalogue: no pixels, hashable; source, product and id say which one it is.
+
+    Parameters
+    ----------
+    source, product, id : str
+        Registry name of the source, product within it, and the source's own name of the image.
+    day : datetime.date
+        Day of acquisition.
+    cloud : float, optional
+        Share of the searched area that is missing or cloudy, 0..1.
+    bounds : tuple of float, optional
+        West, south, east, north in degrees.
+    """
+
+    source: str
+    product: str
+    id: str
+    day: date
+    cloud: float | None = field(default=None, compare=False)
+    bounds: Bounds | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("source", "product", "id"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not _PLAIN.fullmatch(value) or ".." in value:
+                raise FusionError(
+                    f"An item's {name} wants 1 to 200 letters, digits or ._:/=&,+~-, got {value!r}: "
+                    "take the item from a search."
+                )
+
+
+class Source(Protocol):
+    """What a source module offers.
+
+    ``search(product, bounds, dates)`` lists acquisitions in time order (None = no limit); ``read(item, geobox,
+    bands)`` returns the scene on exactly that grid, reflectance float32, clouds and gaps NaN.
+    """
+
+    TITLE: str
+
+    def search(self, product: str, bounds: Bounds | None = None, dates: Dates | None = None) -> list[Item]:
+        """List acquisitions."""
+
+    def read(self, item: Item, geobox: GeoBox, bands: Sequence[str]) -> Scene:
+        """Read one acquisition."""
+
+
+def names() -> tuple[str, ...]:
+    """Names of all sources, without importing any."""
+    return tuple(sorted(item.name for item in pkgutil.iter_modules(__path__) if not item.name.startswith("_")))
+
+
+def get(name: str) -> Source:
+    """Return the source's module.
+
+    Raises
+    ------
+    FusionError
+        If there is no source of this name.
+    """
+    if name not in names():
+        close = get_close_matches(str(name), names(), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise FusionError(f"There is no source {name!r}; there are {', '.join(names())}.{hint}")
+    return cast(Source, importlib.import_module(f"{__name__}.{name}"))
