@@ -1,0 +1,101 @@
+"""Grid work of sources that hold one place: which part is asked for, and the cut or the resampling."""
+
+from dataclasses import replace
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import box
+
+from ..errors import FusionError
+from ..scene import ROI, Scene
+from . import Bounds
+
+SLACK = 0.5  # pixels of the image by which a grid may reach beyond it
+_SAME = 1e-3  # pixels; grids that differ by less are one
+
+
+def window(native: GeoBox, bounds: Bounds | None) -> ROI | None:
+    """Pixels that an area in degrees touches, or None where it touches none.
+
+    Raises
+    ------
+    FusionError
+        If the bounds are no rectangle on the globe.
+    """
+    if bounds is None:
+        return slice(0, native.shape[0]), slice(0, native.shape[1])
+    west, south, east, north = bounds
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise FusionError(
+            f"A search wants bounds (west, south, east, north) in degrees, got {tuple(bounds)}: "
+            "west must be less than east and south less than north, within -180..180 and -90..90."
+        )
+    outline = box(west, south, east, north, "EPSG:4326") & native.geographic_extent
+    if outline.is_empty or not outline.area:
+        return None
+    corners = outline.to_crs(str(native.crs)).boundingbox
+    (x0, y0), (x1, y1) = native.wld2pix(corners.left, corners.top), native.wld2pix(corners.right, corners.bottom)
+    rows, columns = ((max(int(np.floor(a)), 0), int(np.ceil(b))) for a, b in ((y0, y1), (x0, x1)))
+    roi = slice(rows[0], min(rows[1], native.shape[0])), slice(columns[0], min(columns[1], native.shape[1]))
+    return roi if all(part.start < part.stop for part in roi) else None
+
+
+def footprint(native: GeoBox) -> Bounds:
+    """West, south, east and north of a grid in degrees."""
+    corners = native.geographic_extent.boundingbox
+    return corners.left, corners.bottom, corners.right, corners.top
+
+
+def cut(scene: Scene, geobox: GeoBox) -> Scene:
+    """Bring an image onto a grid inside it: its own pixels (shared) where the grids agree, else resampled.
+
+    Raises
+    ------
+    FusionError
+        If the grid has no CRS or reaches beyond the image.
+    """
+    if geobox.crs is None:
+        raise FusionError(
+            f"The image of {scene.day} is in {_crs(scene.geobox)}, the grid asked for has no CRS: "
+            "give the grid a coordinate reference system."
+        )
+    _check_inside(scene, geobox)
+    roi = _own_pixels(scene.geobox, geobox)
+    if roi is None:
+        return scene.to(geobox)
+    return replace(scene, data=scene.data[(slice(None), *roi)], geobox=geobox)
+
+
+def _check_inside(scene: Scene, geobox: GeoBox) -> None:
+    """Compare the edge of the asked grid with the image, in the image's pixels."""
+    native = scene.geobox
+    edge = geobox.extent if geobox.crs == native.crs else geobox.footprint(str(native.crs))
+    asked = edge.boundingbox
+    a, whole = native.affine, native.boundingbox
+    over = max(whole.left - asked.left, asked.right - whole.right) / abs(a.a)
+    over = max(over, max(whole.bottom - asked.bottom, asked.top - whole.top) / abs(a.e))
+    if not over <= SLACK:
+        raise FusionError(
+            f"The image of {scene.day} covers x {whole.left:.0f} to {whole.right:.0f} and y {whole.bottom:.0f} to "
+            f"{whole.top:.0f} in {_crs(native)}, asked was x {asked.left:.0f} to {asked.right:.0f} and "
+            f"y {asked.bottom:.0f} to {asked.top:.0f}: choose an area inside."
+        )
+
+
+def _own_pixels(native: GeoBox, geobox: GeoBox) -> ROI | None:
+    """Rows and columns of `native` that `geobox` is, or None where its pixels are others."""
+    if geobox.crs != native.crs:
+        return None
+    height, width = geobox.shape
+    corners = ((0, 0), (width, 0), (0, height))  # x, y; the third fixes a turn or another pixel size
+    places = [native.wld2pix(*geobox.pix2wld(x, y)) for x, y in corners]
+    column, row = round(places[0][0]), round(places[0][1])
+    drift = [max(abs(px - x - column), abs(py - y - row)) for (px, py), (x, y) in zip(places, corners, strict=True)]
+    exact = max(drift) < _SAME
+    inside = 0 <= row and row + height <= native.shape[0] and 0 <= column and column + width <= native.shape[1]
+    return (slice(row, row + height), slice(column, column + width)) if exact and inside else None
+
+
+def _crs(geobox: GeoBox) -> str:
+    code = geobox.crs.to_epsg() if geobox.crs is not None else None
+    return f"EPSG:{code}" if code else "its own CRS"
