@@ -1,0 +1,34 @@
+"""Meantime: the start page. Run with ``streamlit run app.py``."""
+
+import streamlit as st
+
+from fusion import sources
+from pages._shared import frame, state
+
+with frame.page("Meantime", "Sharp satellite images on days when only blurred ones exist.") as work:
+    st.markdown(
+        "Satellites force a choice: **sharp images rarely** (Landsat, Sentinel-2, clouded half the time) or **blurred "
+        "images daily** (MODIS, Sentinel-3). *Spatiotemporal fusion* predicts the sharp image of a day on which only "
+        "the blurred one exists, from pairs of other days. Here you choose an area, fuse it with several methods, "
+        "look at the result beside its inputs, measure how far to trust it, and take it home as a file that says how "
+        "it was made."
+    )
+    st.subheader("Try it now")
+    st.markdown("Both need no account and no internet. Everything is filled in; change what you like.")
+    for column, name in zip(st.columns(2), ("sample", "lab"), strict=True):
+        with column, st.container(border=True):
+            module = sources.get(name)
+            st.markdown(f"**{module.TITLE}**")
+            st.markdown(module.DESCRIPTION)
+            if st.button("Open this", key=f"open-{name}", type="primary" if name == "sample" else "secondary"):
+                if work.source != name:
+                    state.change(source=name, options=(), area=None, target=None, pairs=())
+                st.switch_page("pages/fuse.py" if name == "sample" else "pages/area.py")
+    st.subheader("The steps")
+    st.markdown(
+        "1. **Area**: draw where, choose the day to predict and the pairs to predict it from.\n"
+        "2. **Fuse**: choose methods and run them; download the result.\n"
+        "3. **Compare**: swipe between inputs, results and, where known, the truth; click a pixel for its spectrum.\n"
+        "4. **Evaluate**: hide a day that has a sharp image, predict it, and see the errors in numbers and maps.\n\n"
+        "**Methods** explains every method with its paper and parameters."
+    )

@@ -1,0 +1,72 @@
+"""Forms made from dataclasses, and widgets whose value lives in the work rather than in the widget."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from fusion.methods import Param, params
+
+
+def bound(
+    widget: Callable[..., Any], label: str, *, key: str, value: Any, apply: Callable[[Any], None], **more: Any
+) -> Any:
+    """Draw a widget that always shows `value` and hands each edit to `apply`.
+
+    Streamlit forgets a widget's value when its page is left; the value is written before the widget is drawn, so the
+    work stays the one place where it lives.
+    """
+    st.session_state[key] = value
+    return widget(label, key=key, on_change=lambda: apply(st.session_state[key]), **more)
+
+
+def remembered(
+    widget: Callable[..., Any], label: str, options: Sequence[Any], *, name: str, default: Any, **more: Any
+) -> Any:
+    """Draw a choice that the session remembers under `name` while it is among the options; return the choice."""
+    kept = st.session_state.get(name, default)
+    return bound(
+        widget,
+        label,
+        key=f"{name}-choice",
+        value=kept if kept in options else default,
+        apply=lambda value: st.session_state.update({name: value}),
+        options=options,
+        **more,
+    )
+
+
+def form(owner: type, values: Mapping[str, Any], *, key: str, apply: Callable[[str, Any], None]) -> None:
+    """Draw the parameters of a dataclass; each edit is handed to ``apply(name, value)``."""
+    for item in params(owner):
+        _field(item, values[item.name], f"{key}-{item.name}", lambda value, name=item.name: apply(name, value))
+
+
+def _field(item: Param, value: Any, key: str, apply: Callable[[Any], None]) -> None:
+    label = item.name.replace("_", " ").capitalize() + (f" ({item.unit})" if item.unit else "")
+    if item.choices:
+        bound(st.selectbox, label, key=key, value=value, apply=apply, options=item.choices, help=item.doc)
+    elif item.kind is bool:
+        bound(st.toggle, label, key=key, value=value, apply=apply, help=item.doc)
+    elif item.kind is str:
+        bound(st.text_input, label, key=key, value=value, apply=apply, help=item.doc)
+    else:
+        low, high = (None if end is None else item.kind(end) for end in (item.low, item.high))
+        whole = item.kind is int
+        step = (2 if item.odd else 1) if whole else _step(item)
+        bound(
+            st.number_input, label, key=key, value=value, apply=apply, min_value=low, max_value=high, step=step,
+            format="%d" if whole else "%g", help=_help(item),
+        )  # fmt: skip
+
+
+def _step(item: Param) -> float:
+    """A step that moves the value visibly: a tenth of the default, or a hundredth of the range."""
+    if item.default:
+        return float(f"{abs(item.default) / 10:.0e}")
+    return float(f"{((item.high or 1) - (item.low or 0)) / 100:.0e}")
+
+
+def _help(item: Param) -> str:
+    ends = " to ".join(f"{end:g}" for end in (item.low, item.high) if end is not None)
+    return f"{item.doc} Allowed: {ends}{', odd' if item.odd else ''}. Default {item.default:g}."

@@ -1,0 +1,94 @@
+"""The frame around every page: title, steps, messages and the sidebar that says where one is."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+import fusion
+from fusion._assets import asset
+from fusion.errors import FusionError
+from fusion.recipe import grid
+
+from . import runs, state
+
+STEPS = (
+    ("app.py", "Start", ":material/home:"),
+    ("pages/area.py", "1 Area", ":material/crop_free:"),
+    ("pages/fuse.py", "2 Fuse", ":material/merge:"),
+    ("pages/compare.py", "3 Compare", ":material/compare:"),
+    ("pages/evaluate.py", "4 Evaluate", ":material/monitoring:"),
+    ("pages/methods.py", "Methods", ":material/menu_book:"),
+)
+STYLE = """<style>
+.stMainBlockContainer {padding-top: 3.5rem}
+@media (max-width: 1050px) {
+  [class*="st-key-halves"] .stHorizontalBlock {flex-wrap: wrap}
+  [class*="st-key-halves"] > * > .stHorizontalBlock > .stColumn,
+  [class*="st-key-halves"] > .stHorizontalBlock > .stColumn {min-width: 100%}
+}
+</style>"""
+NOTES = {
+    "simulated": "Coarse images are **simulated** from the fine ones.",
+    "synthetic": "All images are **synthetic**: made by the landscape lab.",
+}
+
+
+@contextmanager
+def page(title: str, lead: str) -> Iterator[state.Work]:
+    """Set up a page and show what goes wrong on it in words; every page is written inside ``with page(...)``."""
+    st.set_page_config(page_title=f"{title} - Meantime", page_icon=str(asset("favicon.png")), layout="wide")
+    st.logo(str(asset("logo.svg")), size="large")
+    work = state.work()
+    if st.query_params.get(state.PARAMETER) != (link := work.to_link()):
+        st.query_params[state.PARAMETER] = link
+    _sidebar(work)
+    st.html(STYLE)
+    st.title(title)
+    st.markdown(lead)
+    for message in dict.fromkeys(st.session_state.pop("complaints", [])):
+        st.error(message, icon=":material/error:")
+    try:
+        yield work
+    except FusionError as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def halves(key: str, shares: Sequence[int] = (1, 1)) -> list[DeltaGenerator]:
+    """Return columns that stand below each other where the window is narrow."""
+    with st.container(key=f"halves-{key}"):
+        return st.columns(shares)
+
+
+def _sidebar(work: state.Work) -> None:
+    with st.sidebar:
+        for path, label, icon in STEPS:
+            st.page_link(path, label=label, icon=icon)
+        st.divider()
+        st.markdown("\n".join(f"- {line}" for line in summary(work)))
+        if work.coarse.origin in NOTES:
+            st.caption(NOTES[work.coarse.origin])
+        for job in runs.queue().of(runs.session()):
+            st.caption(f"Running: {job.title}, {job.fraction:.0%}")
+        st.caption(f"Meantime {fusion.__version__} - copy the address to share this work: it holds every choice.")
+
+
+def summary(work: state.Work) -> list[str]:
+    """Area, dates and methods in a few words each."""
+    geobox, ratio = grid(work.ring, work.fine, work.coarse)
+    height, width = geobox.shape
+    size = f"{width * work.fine.resolution / 1000:g} x {height * work.fine.resolution / 1000:g} km"
+    return [
+        f"**Source** {work.source}",
+        f"**Area** {size}, {width} x {height} fine pixels, ratio {ratio}",
+        f"**Target** {work.target or 'not chosen'}",
+        f"**Pairs** {', '.join(map(str, work.pairs)) or 'not chosen'}",
+        f"**Methods** {', '.join(method.title for method in work.methods) or 'none'}",
+    ]
+
+
+def paper(text: str) -> str:
+    """Return a citation with its DOI as a link."""
+    return re.sub(r"doi:(10\.\S+)", r"[doi:\1](https://doi.org/\1)", text)

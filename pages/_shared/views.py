@@ -1,0 +1,86 @@
+"""What pages share in showing images: layers, one stretch for all of them, overlays and legends."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import streamlit as st
+
+from fusion import viz
+from fusion.methods import Method
+from fusion.overlay import locate, overlay
+from fusion.scene import Scene
+
+from . import runs, state
+from .forms import bound, remembered
+from .maps import Layer
+
+STRETCHES = {"Strong (5-95 %)": (5, 95), "Usual (2-98 %)": (2, 98), "Whole range": (0, 100)}
+
+
+def controls(work: state.Work, key: str) -> tuple[tuple[str, ...], tuple[float, float]]:
+    """Draw the choice of band combination and stretch; the combination is part of the work and its link."""
+    combinations = viz.combinations(work.fine.bands)
+    view = work.view if work.view in combinations else next(iter(combinations))
+    left, right = st.columns(2)
+    with left:
+        bound(
+            st.selectbox, "Bands shown", key=f"{key}-view", value=view, options=list(combinations),
+            apply=lambda name: state.change(view=name), help="Red, green and blue of the picture, or one band alone.",
+        )  # fmt: skip
+    with right:
+        stretch = remembered(
+            st.selectbox, "Stretch", list(STRETCHES), name="stretch", default="Usual (2-98 %)",
+            help="Reflectance below the lower percentile is dark, above the upper one bright; the same for all layers.",
+        )  # fmt: skip
+    low, high = STRETCHES[stretch]
+    return tuple(combinations[view]), (float(low), float(high))
+
+
+def scenes(work: state.Work) -> dict[str, Scene]:
+    """Everything that can be shown for the work, by name: inputs, each finished result, the truth where known."""
+    if not work.methods:
+        return {}
+    recipe = state.recipe(work, work.methods[0])
+    stack = runs.stack(recipe)
+    out = {
+        f"Fine {day}": Scene(fine, stack.geobox, stack.bands, day)
+        for day, fine in zip(stack.reference_days, stack.fine, strict=True)
+    }
+    coarse_grid = stack.geobox.zoom_out(stack.ratio)
+    note = "" if work.coarse.origin == "observed" else f", {work.coarse.origin}"
+    out[f"Coarse {stack.day} (target{note})"] = Scene(stack.target, coarse_grid, stack.bands, stack.day)
+    out |= {method.title: scene for method, scene in results(work)}
+    item = state.truth_item(work, stack.day)
+    if item is not None:
+        out[f"Truth {stack.day}"] = runs.image(item, recipe)
+    return out
+
+
+def results(work: state.Work) -> list[tuple[Method, Scene]]:
+    """The work's methods whose results are there."""
+    found = [(method, runs.result(state.recipe(work, method))) for method in work.methods]
+    return [(method, scene) for method, scene in found if scene is not None]
+
+
+def layer(name: str, scene: Scene, bands: Sequence[str], limits: viz.Limits) -> Layer:
+    """Return a scene as a picture for the map."""
+    return picture(name, viz.rgba(scene, bands, limits), scene)
+
+
+def picture(name: str, rgba: np.ndarray, scene: Scene) -> Layer:
+    """Return any RGBA picture ``(y, x, 4)`` of a scene's pixels as a layer for the map; kept by a hash of all of it."""
+    digest = hashlib.blake2b(repr(scene.geobox).encode() + rgba.tobytes()).hexdigest()
+    kept = runs.shelf().get("picture:" + digest)
+    if kept is None:
+        warped = overlay(rgba, scene.geobox)
+        kept = ("data:image/png;base64," + base64.b64encode(warped.png).decode(), warped.bounds)
+        runs.shelf().put("picture:" + digest, kept, len(kept[0]))
+    return Layer(name, *kept)
+
+
+def spectra(layers: Mapping[str, Scene], where: tuple[float, float]) -> dict[str, list[float]]:
+    """Spectrum of every layer that has a pixel at (lon, lat)."""
+    found = {name: locate(scene.geobox, *where) for name, scene in layers.items()}
+    return {name: layers[name].data[:, *pixel].tolist() for name, pixel in found.items() if pixel is not None}

@@ -1,0 +1,103 @@
+"""Fuse: choose methods, run them, look at the results and take them home."""
+
+from dataclasses import replace
+
+import numpy as np
+import streamlit as st
+
+from fusion import methods, viz
+from fusion.errors import FusionError
+from fusion.methods import Method
+from fusion.scene import Scene
+from pages._shared import downloads, frame, maps, runs, state, views
+from pages._shared.forms import bound, form, remembered
+
+
+def choose_methods(work: state.Work) -> None:
+    """Which methods, with explanation and parameters of each."""
+    names = {name: methods.get(name).title for name in methods.names()}
+
+    def choose(chosen: list[str]) -> None:
+        have = {method.name(): method for method in work.methods}
+        state.change(methods=tuple(have.get(name) or methods.get(name)() for name in chosen))
+
+    bound(
+        st.multiselect, "Methods to run", key="methods", value=[method.name() for method in work.methods],
+        options=list(names), format_func=names.__getitem__, apply=choose, max_selections=8,
+    )  # fmt: skip
+    for index, method in enumerate(work.methods):
+        with st.expander(f"{method.title}: {method.summary()}"):
+            st.markdown(method.explanation())
+            st.caption(method.paper)
+            form(
+                type(method), method.parameters(), key=f"method-{method.name()}",
+                apply=lambda name, value, index=index: set_parameter(work, index, name, value),
+            )  # fmt: skip
+
+
+def set_parameter(work: state.Work, index: int, name: str, value: object) -> None:
+    """Change one parameter of one chosen method."""
+    try:
+        changed = replace(work.methods[index], **{name: value})
+    except FusionError as error:
+        state.complain(str(error))
+        return
+    state.change(methods=(*work.methods[:index], changed, *work.methods[index + 1 :]))
+
+
+def show(work: state.Work, found: list[tuple[Method, Scene]]) -> None:
+    """One result on the map, with its downloads."""
+    titles = [method.title for method, _ in found]
+    title = remembered(st.radio, "Result shown", titles, name="shown", default=titles[-1], horizontal=True)
+    method, scene = found[titles.index(title)]
+    bands, percent = views.controls(work, "fuse")
+    limits = viz.limits([result for _, result in found], bands, percent=percent)
+    note = "" if work.coarse.origin == "observed" else f", from {work.coarse.origin} coarse images"
+    st.markdown(f"**{method.title}, predicted {scene.day}**{note}")
+    maps.compare_maps("fused", layers=[views.layer(method.title, scene, bands, limits)], mode="side", height=460)
+    st.html(viz.legend(bands, limits))
+    missing = 1 - scene.valid
+    st.caption(
+        f"{scene.shape[2]} x {scene.shape[1]} pixels of {work.fine.resolution:g} m, {len(scene.bands)} bands, surface "
+        f"reflectance; {missing:.1%} of the pixels are missing (clouds, gaps or outside the area)."
+    )
+    take_home(work, method, scene, viz.rgba(scene, bands, limits))
+
+
+def take_home(work: state.Work, method: Method, scene: Scene, rgba: np.ndarray) -> None:
+    """Downloads, and the same run as Python and as a command."""
+    recipe = state.recipe(work, method)
+    text = recipe.to_json()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        downloads.link("Download GeoTIFF (COG)", downloads.publish(scene, recipe), downloads.name(recipe, "tif"))
+        for label, data, ending, kind in (
+            ("Download picture (PNG)", viz.png(rgba), "png", "image/png"),
+            ("Download recipe (JSON)", text, "json", "application/json"),
+        ):
+            st.download_button(label, data, downloads.name(recipe, ending), kind, on_click="ignore")
+    with st.expander("The same in Python or in the shell"):
+        file = downloads.name(recipe, "json")
+        st.code(
+            "from pathlib import Path\nfrom fusion import Recipe, run\n\n"
+            f'recipe = Recipe.from_json(Path("{file}").read_text())\n'
+            f'run(recipe).write("{downloads.name(recipe, "tif")}", recipe.tags())',
+            language="python",
+        )
+        st.code(f"python -m fusion run {file} {downloads.name(recipe, 'tif')}", language="bash")
+
+
+with frame.page("Fuse", "Choose one or more methods, run them, and see what they predict.") as work:
+    choose_methods(work)
+    recipes = [state.recipe(work, method) for method in work.methods]
+    if not recipes:
+        st.info("Choose at least one method.")
+    if st.button("Fuse", type="primary", disabled=not recipes, icon=":material/merge:"):
+        runs.start(recipes)
+    rows = runs.show(recipes)
+    if found := views.results(work):
+        st.subheader("Result")
+        show(work, found)
+        st.page_link("pages/compare.py", label="Continue to Compare", icon=":material/arrow_forward:")
+    elif recipes:
+        st.info(f"Nothing fused yet. Fuse predicts {work.target} from {' and '.join(map(str, work.pairs))}.")
+    runs.wait(rows)

@@ -1,0 +1,162 @@
+"""The queue and the shelf, without Streamlit: order, bound, cancel, heartbeat, sharing."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fusion.errors import Cancelled, FusionError
+from pages._shared.jobs import Job, Queue, Shelf
+
+
+class Gate:
+    """Work that runs, ticking, until it is let through."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.running = threading.Event()
+        self.stopped = threading.Event()
+
+    def __call__(self, progress: Callable[[float], None]) -> None:
+        self.running.set()
+        try:
+            while not self.open.wait(0.01):
+                progress(0.5)
+        except Cancelled:
+            self.stopped.set()
+            raise
+
+
+@pytest.fixture
+def connected() -> set[str]:
+    return {"ann", "bob"}
+
+
+@pytest.fixture
+def queue(connected: set[str]) -> Iterator[Queue]:
+    queue = Queue(connected.__contains__, bound=3, per_session=2, grace=0.2)
+    yield queue
+    queue.close()
+
+
+def over(job: Job, within: float = 2.0) -> bool:
+    end = time.monotonic() + within
+    while not job.over and time.monotonic() < end:
+        time.sleep(0.005)
+    return job.over
+
+
+def test_jobs_run_in_order_and_say_their_place(queue: Queue) -> None:
+    gate, order = Gate(), []
+    first = queue.submit("a", "A", gate, "ann")
+    second = queue.submit("b", "B", lambda progress: order.append("b"), "bob")
+    assert gate.running.wait(2)
+    assert (first.state, second.state) == ("running", "waiting")
+    assert (queue.position(first), queue.position(second)) == (0, 1)
+    gate.open.set()
+    assert over(second)
+    assert (first.state, second.state, order) == ("done", "done", ["b"])
+
+
+def test_same_work_asked_for_twice_is_one_job_and_one_leaving_does_not_stop_it(queue: Queue) -> None:
+    gate = Gate()
+    job = queue.submit("a", "A", gate, "ann")
+    assert queue.submit("a", "A", gate, "bob") is job
+    queue.leave(job, "ann")
+    assert gate.running.wait(2)
+    time.sleep(0.05)
+    assert not job.over
+    queue.leave(job, "bob")
+    assert over(job)
+    assert job.state == "cancelled"
+    assert gate.stopped.is_set()
+
+
+def test_cancel_of_a_waiting_job_never_starts_it(queue: Queue) -> None:
+    gate, ran = Gate(), []
+    queue.submit("a", "A", gate, "ann")
+    waiting = queue.submit("b", "B", lambda progress: ran.append(1), "ann")
+    queue.leave(waiting, "ann")
+    gate.open.set()
+    last = queue.submit("c", "C", lambda progress: None, "ann")
+    assert over(last)
+    assert waiting.state == "cancelled"
+    assert ran == []
+
+
+def test_closed_tab_frees_the_queue(queue: Queue, connected: set[str]) -> None:
+    gate = Gate()
+    abandoned = queue.submit("a", "A", gate, "ann")
+    other = queue.submit("b", "B", lambda progress: None, "bob")
+    assert gate.running.wait(2)
+    connected.discard("ann")
+    assert over(other)
+    assert abandoned.state == "cancelled"
+    assert other.state == "done"
+
+
+def test_short_disconnection_does_not_stop_a_run(queue: Queue, connected: set[str]) -> None:
+    gate = Gate()
+    job = queue.submit("a", "A", gate, "ann")
+    assert gate.running.wait(2)
+    connected.discard("ann")
+    time.sleep(0.05)
+    connected.add("ann")
+    time.sleep(0.3)
+    assert not job.over
+    gate.open.set()
+    assert over(job)
+    assert job.state == "done"
+
+
+def test_full_queue_and_greedy_session_are_told_so(queue: Queue) -> None:
+    gate = Gate()
+    queue.submit("a", "A", gate, "ann")
+    queue.submit("b", "B", gate, "ann")
+    with pytest.raises(FusionError, match=r"busy.*2 of them yours"):
+        queue.submit("c", "C", gate, "ann")
+    queue.submit("c", "C", gate, "bob")
+    with pytest.raises(FusionError, match="busy: 3 runs"):
+        queue.submit("d", "D", gate, "bob")
+    gate.open.set()
+
+
+def test_user_errors_are_kept_and_bugs_reach_the_asking_thread(queue: Queue) -> None:
+    def wrong(progress: Callable[[float], None]) -> None:
+        raise FusionError("all clouds")
+
+    def bug(progress: Callable[[float], None]) -> None:
+        raise ZeroDivisionError
+
+    job = queue.submit("a", "A", wrong, "ann")
+    assert over(job)
+    assert (job.state, str(job.error())) == ("failed", "all clouds")
+    broken = queue.submit("b", "B", bug, "ann")
+    assert over(broken)
+    with pytest.raises(ZeroDivisionError):
+        broken.error()
+    after = queue.submit("c", "C", lambda progress: None, "ann")
+    assert over(after)
+    assert after.state == "done"
+
+
+def test_finished_work_can_be_asked_for_again(queue: Queue) -> None:
+    first = queue.submit("a", "A", lambda progress: None, "ann")
+    assert over(first)
+    second = queue.submit("a", "A", lambda progress: None, "ann")
+    assert second is not first
+    assert over(second)
+
+
+def test_shelf_forgets_the_least_recently_used() -> None:
+    shelf = Shelf(100)
+    shelf.put("a", "A", 40)
+    shelf.put("b", "B", 40)
+    assert shelf.get("a") == "A"
+    shelf.put("c", "C", 40)
+    assert (shelf.get("a"), shelf.get("b"), shelf.get("c")) == ("A", None, "C")
+    shelf.put("a", "AA", 70)
+    assert (shelf.get("a"), shelf.get("c")) == ("AA", None)
+    shelf.put("huge", "H", 1000)
+    assert (shelf.get("huge"), shelf.get("a")) == ("H", None)

@@ -1,0 +1,192 @@
+"""Every page's logic through Streamlit's own test harness, without a browser: state, links, errors, results."""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from fusion import methods
+from fusion.errors import FusionError
+from pages._shared import state
+from pages._shared.state import Work
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("area", "fuse", "compare", "evaluate", "methods")
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    monkeypatch.chdir(ROOT)
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+
+
+def visit(app: AppTest, name: str) -> AppTest:
+    app.switch_page(f"pages/{name}.py").run()
+    assert not app.exception, [e.message for e in app.exception]
+    return app
+
+
+def texts(app: AppTest) -> str:
+    kinds = (app.markdown, app.caption, app.info, app.error, app.title, app.subheader)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opens_without_error_and_says_where_one_is(app: AppTest, name: str) -> None:
+    page = visit(app.run(), name)
+    assert not page.error
+    assert page.title[0].value.lower() == name
+    shown = texts(page)
+    for word in ("**Area**", "**Target**", "**Pairs**", "**Methods**", "simulated"):
+        assert word in shown
+
+
+def test_fuse_runs_two_methods_and_offers_the_result(app: AppTest) -> None:
+    page = visit(app.run(), "fuse")
+    button(page, "Fuse").click().run()
+    assert not page.exception and not page.error
+    shown = texts(page)
+    assert "Delta, predicted" in shown or "STARFM, predicted" in shown
+    assert "simulated" in shown
+    assert any("run(recipe)" in block.value for block in page.code)
+
+
+def test_choices_survive_page_switches(app: AppTest) -> None:
+    page = visit(app.run(), "fuse")
+    by_label(page.multiselect, "Methods to run").set_value(["nearest"]).run()
+    page = visit(visit(page, "methods"), "fuse")
+    assert by_label(page.multiselect, "Methods to run").value == ["nearest"]
+    assert "**Methods** Nearest" in texts(page)
+
+
+def test_parameter_out_of_range_is_refused_in_words_and_nothing_is_lost(app: AppTest) -> None:
+    work = start(app).session_state["work"]
+    with pytest.raises(FusionError, match=r"window.*odd.*3 to 201.*got 30"):
+        replace(work.methods[1], window=30)
+    page = visit(app, "fuse")
+    by_label(page.number_input, "Window (fine pixels)").set_value(30).run()
+    assert any("odd" in error.value for error in page.error)
+    assert by_label(page.number_input, "Window (fine pixels)").value == 31
+
+
+def test_link_brings_everything_back(app: AppTest) -> None:
+    work = start(app).session_state["work"]
+    work = replace(work, methods=(methods.get("starfm")(window=17),), view="nir alone")
+    other = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    other.query_params[state.PARAMETER] = work.to_link()
+    other.run()
+    assert not other.error
+    assert other.session_state["work"] == work
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense!",
+        "AAAA",
+        base64.urlsafe_b64encode(zlib.compress(b"[1, 2]")).decode(),
+        base64.urlsafe_b64encode(zlib.compress(b'{"v": 1}')).decode(),
+        base64.urlsafe_b64encode(zlib.compress(b" " * 50_000_000)).decode(),
+    ],
+    ids=["letters", "cut", "list", "empty", "bomb"],
+)
+def test_broken_link_is_refused_in_words_and_the_sample_opens(app: AppTest, text: str) -> None:
+    app.query_params[state.PARAMETER] = text
+    app.run()
+    assert not app.exception
+    assert "could not be opened" in app.error[0].value
+    assert app.session_state["work"].source == "sample"
+
+
+def mutated(**parts: object) -> str:
+    body = json.loads(state._unpack(Work().to_link())) | parts
+    return base64.urlsafe_b64encode(zlib.compress(json.dumps(body).encode())).decode()
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"source": "nowhere"}, "no source 'nowhere'"),
+        ({"methods": [["nothing", {}]]}, "no method 'nothing'"),
+        ({"methods": [["starfm", {"window": 4}]]}, "odd"),
+        ({"methods": [["starfm", {"depth": 4}]]}, "no parameter 'depth'"),
+        ({"methods": 7}, "broken"),
+        ({"target": "tomorrow"}, "broken"),
+        ({"pairs": [5]}, "broken"),
+        ({"area": [[0, 0], [1, 1]]}, "3 to"),
+        ({"area": [[0, 0], [1, 1], [400, 2]]}, "globe"),
+        ({"options": {"seed": 1}}, "no option"),
+        ({"options": []}, "broken"),
+    ],
+)
+def test_every_part_of_a_link_is_checked(parts: dict[str, object], words: str) -> None:
+    with pytest.raises(FusionError, match=words):
+        Work.from_link(mutated(**parts))
+
+
+def test_link_without_change_is_identity() -> None:
+    work = Work(
+        "lab", (("clouds", 0.3),), ((1.5, 2.0), (3.0, 2.0), (3.0, 4.25)), date(2021, 5, 1), (date(2021, 4, 1),),
+        (methods.get("starfm")(window=5),), "nir alone",
+    )  # fmt: skip
+    assert Work.from_link(work.to_link()) == work
+
+
+def test_area_outside_the_source_is_refused_and_the_old_one_stays(app: AppTest) -> None:
+    page = visit(app.run(), "area")
+    before = page.session_state["work"]
+    for label, value in (("West", 10.0), ("South", 50.0), ("East", 10.1), ("North", 50.1)):
+        by_label(page.number_input, f"{label} (degrees)").set_value(value)
+    button(page, "Use these bounds").click().run()
+    assert not page.exception
+    assert any("outside" in error.value for error in page.error)
+    assert page.session_state["work"] == before
+
+
+def test_bounds_in_the_wrong_order_are_named(app: AppTest) -> None:
+    page = visit(app.run(), "area")
+    by_label(page.number_input, "West (degrees)").set_value(30.0)
+    button(page, "Use these bounds").click().run()
+    assert any("west < east" in error.value for error in page.error)
+
+
+def test_evaluate_shows_the_floors_beside_every_method(app: AppTest) -> None:
+    page = visit(app.run(), "evaluate")
+    button(page, "Evaluate").click().run()
+    assert not page.exception and not page.error
+    table = page.table[0].value
+    assert {"Nearest", "Delta", "STARFM"} <= set(table.columns)
+    assert sum("best" in str(cell) for cell in table.iloc[0]) >= 1
+
+
+def test_lab_options_make_a_form_and_change_the_work(app: AppTest) -> None:
+    page = visit(app.run(), "area")
+    by_label(page.selectbox, "Source of images").set_value("lab").run()
+    assert not page.exception and not page.error
+    by_label(page.number_input, "Clouds").set_value(0.4).run()
+    assert not page.exception
+    assert dict(page.session_state["work"].options)["clouds"] == 0.4
+    assert "synthetic" in texts(page)
+
+
+def start(app: AppTest) -> AppTest:
+    app.run()
+    assert not app.exception
+    return app
+
+
+def button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+    return next(b for b in app.button if b.label == label)
+
+
+def by_label(widgets, label: str):  # type: ignore[no-untyped-def]
+    return next(widget for widget in widgets if widget.label.startswith(label))
