@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -24,8 +23,6 @@ from .scene import Scene
 from .sources import Dates, Item
 from .sources import get as get_source
 from .stack import Stack
-
-MIN_TILE = 128  # fine pixels; smaller tiles spend their time on halos
 
 
 def list_methods(args: argparse.Namespace) -> int:
@@ -194,22 +191,10 @@ def read(recipe: Recipe) -> Stack:
 
 def fused(recipe: Recipe, stack: Stack, args: argparse.Namespace) -> Scene:
     """Fuse a recipe with a progress bar."""
-    threads = args.threads or os.cpu_count() or 1
-    tile = args.tile or tile_for(recipe, threads)
-    with Progress(recipe.method.title) as progress, ThreadPoolExecutor(threads, "fuse") as executor:
-        return run(recipe, stack=stack, tile=tile, executor=executor, progress=progress)
-
-
-def tile_for(recipe: Recipe, threads: int) -> int:
-    """Side of a tile in fine pixels that keeps every thread busy and the bar moving.
-
-    A method that is not exact keeps the engine's 1024, so that its result does not depend on the machine.
-    """
-    if not recipe.method.exact:
-        return 1024
-    pixels = recipe.geobox.shape[0] * recipe.geobox.shape[1]
-    fair = math.ceil(math.sqrt(pixels / (2 * threads)))
-    return min(max(fair, MIN_TILE, 4 * recipe.method.halo(recipe.ratio)), 1024)
+    if args.threads:
+        os.environ["FUSION_THREADS"] = str(args.threads)
+    with Progress(recipe.method.title) as progress, ThreadPoolExecutor(args.threads or os.cpu_count()) as executor:
+        return run(recipe, stack=stack, tile=args.tile or 1024, executor=executor, progress=progress)
 
 
 def settings(kind: Any, given: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import contextvars
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import numpy as np
 
 from .errors import FusionError
 from .methods import Method
-from .methods._stop import STOP
+from .methods._pulse import PULSE, Pulse
 from .scene import ROI, Scene
 from .stack import Stack
 
@@ -74,13 +73,12 @@ def fuse(
     total = np.full(stack.fine.shape[1:], np.nan, np.float32) if method.exact else np.zeros(stack.fine.shape[1:])
     weight = None if method.exact else np.zeros(stack.fine.shape[2:])
     progress(0.0)
-    with _workers(executor) as (pool, stop):
-        for done, (piece, data) in enumerate(_results(pool, stop, stack, method, state, tiles, progress), start=1):
+    with _workers(executor) as pool:
+        for piece, data in _results(pool, stack, method, state, tiles, progress):
             if weight is None:
                 total[(slice(None), *piece.inner)] = data
             else:
                 _blend(total, weight, piece, data)
-            progress(done / len(tiles))
     if weight is not None:
         total = (total / weight).astype(np.float32)
     return Scene(total, stack.geobox, stack.bands, stack.day)
@@ -138,22 +136,20 @@ def _predict(method: Method, stack: Stack, state: Any, tile: Tile) -> np.ndarray
 
 
 @contextmanager
-def _workers(executor: Executor | None) -> Iterator[tuple[Executor, threading.Event]]:
-    """Yield the caller's executor or our own threads, and the event that stops kernels in this process."""
-    stop = threading.Event()
+def _workers(executor: Executor | None) -> Iterator[Executor]:
+    """Yield the caller's executor, or threads of our own that are not waited for when a run is stopped."""
     if executor is not None:
-        yield executor, stop
+        yield executor
         return
     own = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="fuse")
     try:
-        yield own, stop
+        yield own
     finally:
         own.shutdown(wait=False, cancel_futures=True)
 
 
 def _results(
     pool: Executor,
-    stop: threading.Event,
     stack: Stack,
     method: Method,
     state: Any,
@@ -161,28 +157,32 @@ def _results(
     progress: Callable[[float], None],
 ) -> Iterator[tuple[Tile, np.ndarray]]:
     """Submit tiles a few at a time, so that memory stays flat, and yield them as they finish."""
-    waiting, running, done = list(reversed(tiles)), dict[Future[np.ndarray], Tile](), 0
-    local = isinstance(pool, ThreadPoolExecutor)
+    waiting, running, done = list(reversed(tiles)), dict[Future[np.ndarray], tuple[Tile, Pulse]](), 0
     try:
         while waiting or running:
             while waiting and len(running) < 2 * (os.cpu_count() or 1):
                 tile = waiting.pop()
-                call: tuple[Any, ...] = (_predict, method, stack[tile.outer], state, tile)
-                if local:
-                    context = contextvars.copy_context()
-                    context.run(STOP.set, stop)
-                    call = (context.run, *call)
-                running[pool.submit(*call)] = tile
+                future, pulse = _submit(pool, _predict, method, stack[tile.outer], state, tile)
+                running[future] = tile, pulse
             finished, _ = wait(running, timeout=HEARTBEAT, return_when=FIRST_COMPLETED)
-            if not finished:
-                progress(done / len(tiles))
             for future in finished:
                 done += 1
-                yield running.pop(future), future.result()
+                yield running.pop(future)[0], future.result()
+            progress((done + sum(pulse.fraction for _, pulse in running.values())) / len(tiles))
     finally:
-        stop.set()
-        for future in running:
+        for future, (_, pulse) in running.items():
+            pulse.stopped = True
             future.cancel()
+
+
+def _submit(pool: Executor, *call: Any) -> tuple[Future[np.ndarray], Pulse]:
+    """Submit a call with its pulse, which only threads of this process can feel."""
+    pulse = Pulse()
+    if isinstance(pool, ThreadPoolExecutor):
+        context = contextvars.copy_context()
+        context.run(PULSE.set, pulse)
+        call = (context.run, *call)
+    return pool.submit(*call), pulse
 
 
 def _blend(total: np.ndarray, weight: np.ndarray, tile: Tile, data: np.ndarray) -> None:

@@ -21,7 +21,6 @@ import rasterio
 import fusion
 from fusion import methods
 from fusion.__main__ import main
-from fusion._cli_commands import tile_for
 from fusion._cli_parser import EVALUATE, METHODS, OVERVIEW, RUN, SEARCH, parser_of
 from fusion._cli_text import Progress, print_json, seconds, strong, table
 from fusion.propose import bounds_of, recipe_for
@@ -286,15 +285,6 @@ def test_tile_and_threads_change_nothing(recipe):
     assert main(["run", "recipe.json", "one.tif"]) == 0
     assert main("run recipe.json two.tif --tile 30 --threads 3".split()) == 0
     np.testing.assert_array_equal(fusion.Scene.read("one.tif").data, fusion.Scene.read("two.tif").data)
-
-
-def test_tiles_keep_every_thread_busy_but_never_change_an_inexact_result(recipe, monkeypatch):
-    assert tile_for(recipe, 1) == 128  # a smaller tile would be halo for the most part
-    large = recipe_for("lab", method="delta")
-    assert 2 * 4 <= (640 / tile_for(large, 4)) ** 2 + 4
-    assert tile_for(large, 1) > tile_for(large, 4)
-    monkeypatch.setattr(type(large.method), "exact", False)
-    assert tile_for(large, 4) == 1024
 
 
 @pytest.mark.parametrize(

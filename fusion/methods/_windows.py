@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from ._device import device
-from ._stop import stop_if_asked
+from ._pulse import stop_if_asked
 
 STRIP = 16  # rows between two looks at whether to stop
 

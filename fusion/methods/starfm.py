@@ -8,6 +8,7 @@ import numpy as np
 from ..stack import Stack
 from . import Method, param, register
 from ._grids import reach, upsample
+from ._pulse import report
 from ._windows import distance_weights, similar_sum
 
 DN = 1e4  # the paper's constants are written for reflectance times 10 000
@@ -80,8 +81,11 @@ class Starfm(Method):
         coarse = upsample(stack.coarse, stack.ratio, self.kernel)
         target = upsample(stack.target, stack.ratio, self.kernel)
         distance = distance_weights(self.window, self.scale)
-        bands = range(len(stack.bands))
-        return np.stack([self._band(stack.fine[:, b], coarse[:, b], target[b], state[:, b], distance) for b in bands])
+        out = np.empty(stack.fine.shape[1:], np.float32)
+        for b in range(len(out)):
+            out[b] = self._band(stack.fine[:, b], coarse[:, b], target[b], state[:, b], distance)
+            report((b + 1) / len(out))
+        return out
 
     def _band(
         self, fine: np.ndarray, coarse: np.ndarray, target: np.ndarray, tolerance: np.ndarray, distance: np.ndarray
