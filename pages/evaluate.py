@@ -79,7 +79,7 @@ def show_images(found: Mapping[str, Scene], truth: Scene) -> None:
         title = remembered(st.selectbox, "Method", list(found), name="looked-at", default=list(found)[-1])
     with right:
         band = remembered(st.selectbox, "Band", truth.bands, name="looked-band", default=truth.bands[-1])
-    most = max(viz.bound_of(viz.difference(scene, truth, band)) for scene in found.values())
+    most = viz.bound_of(viz.difference(found["Delta"], truth, band))  # one scale for all: the floor's
     left, right = frame.halves("images")
     left.plotly_chart(viz.scatter(found[title], truth, band, name=title), key="scatter")
     right.plotly_chart(viz.error_map(found[title], truth, band, most, name=title), key="errors")

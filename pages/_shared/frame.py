@@ -48,8 +48,9 @@ def page(title: str, lead: str) -> Iterator[state.Work]:
     st.html(STYLE)
     st.title(title)
     st.markdown(lead)
-    for message in dict.fromkeys(st.session_state.pop("complaints", [])):
-        st.error(message, icon=":material/error:")
+    with st.container():  # always there, so that a message does not shift what follows and close what is open
+        for message in dict.fromkeys(st.session_state.pop("complaints", [])):
+            st.error(message, icon=":material/error:")
     try:
         yield work
     except FusionError as error:
