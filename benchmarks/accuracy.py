@@ -1,6 +1,6 @@
 """Accuracy of every method on the real scenes, beside the floors.
 
-Run: FUSION_TEST_DATA=... python benchmarks/accuracy.py [--json FILE]
+Run: FUSION_TEST_DATA=... python benchmarks/accuracy.py [--methods starfm] [--set classes=5] [--json FILE]
 
 The folder holds public benchmark scenes as GeoTIFF (int16 reflectance x 10 000). "raw" takes the coarse image as
 distributed on the fine grid (ratio 1); "blocks" takes its 16 x 16 block means (ratio 16).
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusion import Scene, Stack, evaluate, fuse, methods
+from fusion import Method, Scene, Stack, evaluate, fuse, methods
 from fusion.scene import identity_geobox
 from fusion.stack import UNKNOWN_DAY
 
@@ -29,13 +29,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--methods", default=",".join(methods.names()))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="of every method that has it")
     options = parser.parse_args()
+    given = {name: float(value) for name, value in (text.split("=") for text in options.set)}
     if not os.environ.get("FUSION_TEST_DATA"):
         sys.exit("Set FUSION_TEST_DATA to the folder of the benchmark scenes.")
     rows = []
     for name, stack, truth in cases(Path(os.environ["FUSION_TEST_DATA"])):
         print(f"\n{name}\n  {'method':10}" + "".join(f"{metric:>8}" for metric in METRICS) + "   CPU s")
-        for method in (methods.get(m)() for m in options.methods.split(",")):
+        for method in (configured(m, given) for m in options.methods.split(",")):
             fuse(stack[: 4 * stack.ratio, : 4 * stack.ratio], method)  # compile before the clock starts
             start = time.process_time()
             prediction = fuse(stack, method)
@@ -47,6 +49,12 @@ def main() -> int:
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
     return 0
+
+
+def configured(name: str, given: dict[str, float]) -> Method:
+    """A method with those of the given parameters that it has."""
+    known = {item.name for item in methods.params(methods.get(name))}
+    return methods.build(name, {key: value for key, value in given.items() if key in known})
 
 
 def cases(root: Path) -> Iterator[tuple[str, Stack, Scene]]:

@@ -74,10 +74,13 @@ def show_spectrum(layers: dict[str, Scene]) -> None:
 with frame.page(
     "Compare", "The same stretch on every layer. Drag the handle, or zoom and pan all maps together."
 ) as work:
-    layers = views.scenes(work)
     if not views.results(work):
-        st.info("Nothing is fused yet with the chosen methods: inputs and truth are shown. Run methods on Fuse.")
+        st.info("Nothing is fused yet with the chosen methods, so there are only inputs and, where known, the truth.")
         st.page_link("pages/fuse.py", label="Go to Fuse", icon=":material/merge:")
+        if st.button("Show the inputs"):  # a link alone reads nothing
+            st.session_state["inputs"] = True
+    seen = views.results(work) or st.session_state.get("inputs")
+    layers = views.scenes(work) if seen else {}
     if layers:
         mode = remembered(st.radio, "Show as", ("swipe", "side by side"), name="mode", default="swipe", horizontal=True)
         chosen = choose_layers(list(layers), mode)
