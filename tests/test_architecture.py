@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,9 @@ def test_importing_fusion_takes_nothing_heavy():
         "xarray",
     }
     assert not heavy & set(json.loads(out))
+
+
+def test_every_package_is_installed():
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {".".join(path.parent.relative_to(ROOT).parts) for path in FUSION.rglob("__init__.py")}
+    assert there <= listed

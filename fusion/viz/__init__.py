@@ -1,0 +1,62 @@
+"""Figures, colours and maps: pure builders that return what they make and never show it.
+
+Plotly figures carry their own neutral template (transparent, mid-grey ink, so that they read on light and on
+dark pages); an app's theme may replace it. Colours are safe for colour-blind readers: viridis and cividis for
+amounts, blue-white-red for differences (blue = too dark, red = too bright), Okabe & Ito's palette for names.
+"""
+
+from ._layout import TEMPLATE
+from .figures import compare, image, spectrum, timeline
+from .notebooks import swipe, to_map
+from .pictures import (
+    COMBINATIONS,
+    OKABE_ITO,
+    PALETTES,
+    WAVELENGTHS,
+    Limits,
+    bound_of,
+    colour_of,
+    combinations,
+    difference,
+    difference_rgba,
+    legend,
+    limits,
+    lookup,
+    png,
+    rgba,
+    scale,
+    symbol_of,
+)
+from .quality import Tables, apa, bars, error_map, scatter
+
+__all__ = [
+    "COMBINATIONS",
+    "OKABE_ITO",
+    "PALETTES",
+    "TEMPLATE",
+    "WAVELENGTHS",
+    "Limits",
+    "Tables",
+    "apa",
+    "bars",
+    "bound_of",
+    "colour_of",
+    "combinations",
+    "compare",
+    "difference",
+    "difference_rgba",
+    "error_map",
+    "image",
+    "legend",
+    "limits",
+    "lookup",
+    "png",
+    "rgba",
+    "scale",
+    "scatter",
+    "spectrum",
+    "swipe",
+    "symbol_of",
+    "timeline",
+    "to_map",
+]
