@@ -48,7 +48,8 @@ def show_tables(tables: Mapping[str, Table]) -> None:
     for name in next(iter(tables.values())):
         record = metrics.METRICS[name]
         best = metrics.best_of(tables, name)
-        numbers = {title: f"{table[name]['mean']:.4f}".replace("-0.0000", "0.0000") for title, table in tables.items()}
+        digits = 5 if record.unit == "reflectance" else 4
+        numbers = {title: f"{table[name]['mean']:.{digits}f}" for title, table in tables.items()}
         values = {title: f"**{text}** (best)" if title in best else text for title, text in numbers.items()}
         unit = "" if record.unit in ("", "1") else f" ({record.unit})"
         ideal = f"{record.best:g}".replace("inf", "no upper end")

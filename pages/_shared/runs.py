@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 from streamlit import runtime
@@ -103,18 +103,19 @@ def show(recipes: Sequence[Recipe]) -> Rows:
         key = recipe.to_json()
         if key not in mine and (job := queue().find(key, session())):
             mine[key] = job
-    if all(job.over for job in mine.values()):
-        _collect(mine)
-    wanted = {recipe.to_json() for recipe in recipes}
-    return [(job, _row(job)) for key, job in mine.items() if key in wanted]
+    ours = {key: mine[key] for key in (recipe.to_json() for recipe in recipes) if key in mine}
+    if all(job.over for job in ours.values()):
+        _collect(mine, ours)
+        return []
+    return [(job, _row(job)) for job in ours.values()]
 
 
 def wait(rows: Rows) -> None:
     """Move the rows on until a job is over, then draw the page again."""
-    running = [job for job, _ in rows if not job.over]
-    if not running:
+    if not rows:
         return
-    while not any(job.over for job in running):
+    running = [job for job, _ in rows if not job.over]  # none if the last one ended while the page was drawn
+    while running and not any(job.over for job in running):
         for job, row in rows:
             row.progress(job.fraction, text=_words(job))
         time.sleep(LOOK)
@@ -144,9 +145,9 @@ def _words(job: Job) -> str:
     return f"{job.title}: {job.fraction:.0%}" + (f", about {max(left, 1):.0f} s left" if left is not None else "")
 
 
-def _collect(mine: dict[str, Job]) -> None:
+def _collect(mine: dict[str, Job], over: Mapping[str, Job]) -> None:
     """Take finished jobs out; what a person can put right is shown, anything else is raised here."""
-    for key, job in list(mine.items()):
+    for key, job in over.items():
         del mine[key]
         problem: FusionError | None = job.error()
         if problem:
