@@ -7,11 +7,9 @@ import streamlit as st
 from fusion import methods, propose, sources, viz
 from fusion.errors import FusionError
 from fusion.methods import params
-from fusion.recipe import extent, grid, parse_json, rectangle, ring_of
-from pages._shared import frame, maps, runs, state, views
+from fusion.recipe import MAX_GEOJSON, extent, grid, parse_json, rectangle, ring_of
+from pages._shared import frame, maps, messages, runs, state, views
 from pages._shared.forms import bound, form, remembered
-
-MAX_UPLOAD = 64_000  # bytes of a GeoJSON
 
 
 def choose_source(work: state.Work) -> None:
@@ -65,14 +63,12 @@ def upload() -> None:
     if file is None:
         return
     try:
-        if file.size > MAX_UPLOAD:
-            raise FusionError(f"{file.name} has {file.size:,} bytes, at most {MAX_UPLOAD:,} are read: simplify it.")
         text = file.getvalue().decode("utf-8")
-        state.change(area=ring_of(parse_json(text)))
+        state.change(area=ring_of(parse_json(text, "GeoJSON file", most=MAX_GEOJSON)))
     except UnicodeDecodeError:
-        state.complain(f"{file.name} is no text in UTF-8: upload a GeoJSON file.")
+        messages.complain(f"{file.name} is no text in UTF-8: upload a GeoJSON file.")
     except FusionError as error:
-        state.complain(f"{file.name}: {error}")
+        messages.complain(f"{file.name}: {error}")
 
 
 def take(area: state.Ring | None) -> None:
@@ -131,7 +127,11 @@ def background(work: state.Work) -> list[maps.Layer]:
         return []
     recipe = state.recipe(replace(work, area=None), methods.get("nearest")())
     item = recipe.pairs[0][1]
-    scene = runs.image(item, recipe)
+    scene = runs.kept_image(item, recipe)
+    if scene is None:
+        if not state.may_read():
+            return []
+        scene = runs.image(item, recipe)
     bands = next(iter(viz.combinations(work.fine.bands).values()))
     return [views.layer(f"Fine {item.day}", scene, bands, viz.limits([scene], bands))]
 

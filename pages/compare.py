@@ -1,35 +1,39 @@
 """Compare: swipe and side by side, differences, and the spectrum of a pixel."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from fusion import viz
-from fusion.scene import Scene
-from pages._shared import frame, maps, views
+from pages._shared import frame, maps, state, views
 from pages._shared.forms import bound, remembered
+from pages._shared.views import Shown
 
 
-def choose_layers(names: list[str], mode: str) -> list[str]:
+def proposed(layers: Mapping[str, Shown]) -> list[str]:
+    """The last result beside the truth, as far as there are such."""
+    order = {"result": 0, "truth": 1, "coarse": 2, "fine": 3}
+    ranked = sorted(reversed(layers), key=lambda name: order[layers[name].kind])
+    results = [name for name in ranked if layers[name].kind == "result"]
+    return (results[:1] + [name for name in ranked if name not in results] + results[1:])[:2]
+
+
+def choose_layers(layers: Mapping[str, Shown], mode: str) -> list[str]:
     """Which layers, remembered while they exist."""
-    most = 2 if mode == "swipe" else 4
-    kept = [name for name in st.session_state.get("layers", []) if name in names][:most]
-    if len(kept) < 2:
-        results = [name for name in names if not name.startswith(("Fine", "Coarse", "Truth"))]
-        others = [name for name in reversed(names) if name not in results]
-        kept = (results[-1:] + others + names)[:2]
-    if mode == "swipe":
-        left, right = st.columns(2)
-        sides = ((left, "Left", 0), (right, "Right", 1))
-        for column, label, index in sides:
-            with column:
-                bound(
-                    st.selectbox, f"{label} of the swipe", key=f"side-{index}", value=kept[index], options=names,
-                    apply=lambda name, index=index: remember([name if i == index else k for i, k in enumerate(kept)]),
-                )  # fmt: skip
-        return kept
-    bound(
-        st.multiselect, "Layers side by side (2 to 4)", key="side-layers", value=kept, options=names,
-        apply=remember, max_selections=4,
-    )  # fmt: skip
+    kept = [name for name in st.session_state.get("layers", proposed(layers)) if name in layers]
+    if mode == "side by side":
+        bound(
+            st.multiselect, "Layers side by side (2 to 4)", key="side-layers", value=kept[:4], options=list(layers),
+            apply=remember, max_selections=4,
+        )  # fmt: skip
+        return kept[:4]
+    kept = (kept + [name for name in proposed(layers) if name not in kept])[:2]
+    for column, label, index in zip(frame.halves("sides"), ("Left", "Right"), (0, 1), strict=True):
+        with column:
+            bound(
+                st.selectbox, f"{label} of the swipe", key=f"side-{index}", value=kept[index], options=list(layers),
+                apply=lambda name, index=index: remember([name if i == index else k for i, k in enumerate(kept)]),
+            )  # fmt: skip
     return kept
 
 
@@ -38,60 +42,57 @@ def remember(names: list[str]) -> None:
     st.session_state["layers"] = names
 
 
-def show_difference(layers: dict[str, Scene]) -> None:
+def show_difference(layers: Mapping[str, Shown]) -> None:
     """Map of A - B in one band."""
-    names = [name for name in layers if not name.startswith("Coarse")]
-    results = [name for name in names if not name.startswith(("Fine", "Truth"))]
-    first, last = (results or names)[-1], names[-1] if names[-1] not in results else names[0]
+    names = [name for name in layers if layers[name].kind != "coarse"]
+    first, last = [name for name in proposed(layers) if name in names][:1] or names[:1], names[-1]
     one, two, three = st.columns(3)
     with one:
-        a = remembered(st.selectbox, "Difference of", names, name="difference-a", default=first)
+        a = remembered(st.selectbox, "Difference of", names, name="difference-a", default=first[0])
     with two:
-        b = remembered(st.selectbox, "minus", names, name="difference-b", default=last)
+        b = remembered(st.selectbox, "minus", names, name="difference-b", default=last if last != a else names[0])
     with three:
-        bands = layers[a].bands
+        bands = layers[a].scene.bands
         band = remembered(st.selectbox, "in band", bands, name="difference-band", default=bands[-1])
     if a == b:
         st.info("Choose two different layers: a layer minus itself is zero.")
         return
-    st.plotly_chart(viz.error_map(layers[a], layers[b], band, name=a, other=b), key="difference")
+    st.plotly_chart(viz.error_map(layers[a].scene, layers[b].scene, band, name=a, other=b), key="difference")
 
 
-def show_spectrum(layers: dict[str, Scene]) -> None:
+def show_spectrum(layers: Mapping[str, Shown]) -> None:
     """Spectra at the clicked pixel."""
     where = st.session_state.get("clicked")
     if where is None:
         st.info("Click a pixel on a map to see its spectrum in all layers.")
         return
-    values = views.spectra(layers, where)
+    values = views.spectra({name: shown.scene for name, shown in layers.items()}, where)
     if not values:
         st.info(f"The place {where[0]:.5f} E, {where[1]:.5f} N is outside the images: click inside them.")
         return
-    bands = next(iter(layers.values())).bands
+    bands = next(iter(layers.values())).scene.bands
     st.plotly_chart(viz.spectrum(values, bands, at=where), key="spectrum")
 
 
 with frame.page(
     "Compare", "The same stretch on every layer. Drag the handle, or zoom and pan all maps together."
 ) as work:
-    if not views.results(work):
+    fused = views.results(work)
+    if not fused:
         st.info("Nothing is fused yet with the chosen methods, so there are only inputs and, where known, the truth.")
         st.page_link("pages/fuse.py", label="Go to Fuse", icon=":material/merge:")
-        if st.button("Show the inputs"):  # a link alone reads nothing
-            st.session_state["inputs"] = True
-    seen = views.results(work) or st.session_state.get("inputs")
-    layers = views.scenes(work) if seen else {}
+    layers = views.layers(work) if fused or state.may_read() else {}
     if layers:
         mode = remembered(st.radio, "Show as", ("swipe", "side by side"), name="mode", default="swipe", horizontal=True)
-        chosen = choose_layers(list(layers), mode)
+        chosen = choose_layers(layers, mode)
         bands, percent = views.controls(work, "compare")
-        limits = viz.limits(list(layers.values()), bands, percent=percent)
+        limits = viz.limits([shown.scene for shown in layers.values()], bands, percent=percent)
         if len(chosen) < 2:
             st.info("Choose at least two layers.")
         else:
             click = maps.compare_maps(
                 "compare",
-                layers=[views.layer(name, layers[name], bands, limits) for name in chosen],
+                layers=[views.layer(name, layers[name].scene, bands, limits) for name in chosen],
                 mode="swipe" if mode == "swipe" else "side",
                 marker=st.session_state.get("clicked"),
                 height=520,

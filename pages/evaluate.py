@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import streamlit as st
@@ -42,21 +42,26 @@ def contenders(work: state.Work) -> list[Method]:
     return list((floors | {method.name(): method for method in work.methods}).values())
 
 
-def show_tables(tables: Mapping[str, Table]) -> None:
-    """All metrics as a table with the best of each marked."""
+def show_tables(tables: Mapping[str, Table], bands: Sequence[str]) -> None:
+    """All metrics as a table, of one band or the mean over bands, with the best of each marked."""
+    band = remembered(st.radio, "Values of", ("mean", *bands), name="table-band", default="mean", horizontal=True)
     rows = []
-    for name in next(iter(tables.values())):
+    for name, first in next(iter(tables.values())).items():
+        if band not in first:
+            continue  # SAM and ERGAS are of all bands together
         record = metrics.METRICS[name]
-        best = metrics.best_of(tables, name)
+        best = metrics.best_of(tables, name, band=band)
         digits = 5 if record.unit == "reflectance" else 4
-        numbers = {title: f"{table[name]['mean']:.{digits}f}" for title, table in tables.items()}
+        numbers = {title: f"{table[name][band]:.{digits}f}" for title, table in tables.items()}
         values = {title: f"**{text}** (best)" if title in best else text for title, text in numbers.items()}
         unit = "" if record.unit in ("", "1") else f" ({record.unit})"
         ideal = f"{record.best:g}".replace("inf", "no upper end")
         rows.append({"metric": f"{name}{unit}", "ideal": ideal, **values})
     st.table(rows)
+    ranges = {name: metrics.METRICS[name].data_range for name in next(iter(tables.values()))}
+    st.caption("Data range: " + "; ".join(f"{name} {text}" for name, text in ranges.items() if text) + ".")
     with st.expander("What the metrics mean"):
-        for name in next(iter(tables.values())):
+        for name in ranges:
             record = metrics.METRICS[name]
             st.markdown(f"**{name}** {record.description} {frame.paper(record.paper)}")
 
@@ -65,11 +70,12 @@ def as_csv(tables: Mapping[str, Table]) -> str:
     """Long table: method, metric, unit, band, value."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["method", "metric", "unit", "band", "value"])
+    writer.writerow(["method", "metric", "unit", "data range", "band", "value"])
     for title, table in tables.items():
         for name, values in table.items():
             for band, value in values.items():
-                writer.writerow([title, name, metrics.METRICS[name].unit, band, repr(value)])
+                record = metrics.METRICS[name]
+                writer.writerow([title, name, record.unit, record.data_range, band, repr(value)])
     return out.getvalue()
 
 
@@ -80,7 +86,9 @@ def show_images(found: Mapping[str, Scene], truth: Scene) -> None:
         title = remembered(st.selectbox, "Method", list(found), name="looked-at", default=list(found)[-1])
     with right:
         band = remembered(st.selectbox, "Band", truth.bands, name="looked-band", default=truth.bands[-1])
-    most = viz.bound_of(viz.difference(found["Delta"], truth, band))  # one scale for all: the floor's
+    most = viz.bound_of(
+        viz.difference(found[methods.get("delta").title], truth, band)
+    )  # one scale for all: the floor's
     left, right = frame.halves("images")
     left.plotly_chart(viz.scatter(found[title], truth, band, name=title), key="scatter")
     right.plotly_chart(viz.error_map(found[title], truth, band, most, name=title), key="errors")
@@ -93,13 +101,13 @@ def show(work: state.Work, day: date, found: Mapping[str, Scene], recipe: Recipe
         raise FusionError(f"There is no fine image of {day} to compare with: choose another day.")
     truth = runs.image(item, recipe)
     tables = {title: metrics.evaluate(scene, truth, ratio=recipe.ratio) for title, scene in found.items()}
-    st.subheader("Metrics, mean over bands")
+    st.subheader("Metrics")
     note = "" if work.coarse.origin == "observed" else f" Coarse images are {work.coarse.origin}."
     st.caption(
         f"{day} predicted from {' and '.join(str(pair[0].day) for pair in recipe.pairs)}, against the "
         f"{'known truth' if item.product != work.fine.name else 'hidden fine image'}; ratio {recipe.ratio}.{note}"
     )
-    show_tables(tables)
+    show_tables(tables, truth.bands)
     st.download_button(
         "Download all numbers (CSV)", as_csv(tables), f"evaluation_{day}.csv", "text/csv", on_click="ignore"
     )

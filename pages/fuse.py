@@ -9,7 +9,7 @@ from fusion import methods, viz
 from fusion.errors import FusionError
 from fusion.methods import Method
 from fusion.scene import Scene
-from pages._shared import downloads, frame, maps, runs, state, views
+from pages._shared import downloads, frame, maps, messages, runs, state, views
 from pages._shared.forms import bound, form, remembered
 
 
@@ -40,7 +40,7 @@ def set_parameter(work: state.Work, index: int, name: str, value: object) -> Non
     try:
         changed = replace(work.methods[index], **{name: value})
     except FusionError as error:
-        state.complain(str(error))
+        messages.complain(str(error))
         return
     state.change(methods=(*work.methods[:index], changed, *work.methods[index + 1 :]))
 
@@ -59,7 +59,7 @@ def show(work: state.Work, found: list[tuple[Method, Scene]]) -> None:
     missing = 1 - scene.valid
     st.caption(
         f"{scene.shape[2]} x {scene.shape[1]} pixels of {work.fine.resolution:g} m, {len(scene.bands)} bands, surface "
-        f"reflectance; {missing:.1%} of the pixels are missing (clouds, gaps or outside the area)."
+        + (f"reflectance; {missing:.1%} have no value (clouds, gaps, outside the area)." if missing else "reflectance.")
     )
     take_home(work, method, scene, viz.rgba(scene, bands, limits))
 

@@ -28,8 +28,7 @@ with frame.page("Methods", "What each method does, what it needs, and where it c
                     "meaning": item.doc,
                     "unit": item.unit or "none",
                     "default": str(item.default),
-                    "allowed": ", ".join(item.choices)
-                    or f"{item.low:g} to {item.high:g}" + (", odd" if item.odd else ""),
+                    "allowed": item.allowed(),
                 }
                 for item in methods.params(method)
             ]

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from fusion import methods
 from fusion.errors import FusionError
+from fusion.sources import sample
 from pages._shared import state
 from pages._shared.state import Work
 
@@ -74,7 +76,7 @@ def test_parameter_out_of_range_is_refused_in_words_and_nothing_is_lost(app: App
         replace(work.methods[1], window=30)
     page = visit(app, "fuse")
     by_label(page.number_input, "Window (fine pixels)").set_value(30).run()
-    assert any("odd" in error.value for error in page.error)
+    assert any("odd" in said(error) for error in page.error)
     assert by_label(page.number_input, "Window (fine pixels)").value == 31
 
 
@@ -103,7 +105,7 @@ def test_broken_link_is_refused_in_words_and_the_sample_opens(app: AppTest, text
     app.query_params[state.PARAMETER] = text
     app.run()
     assert not app.exception
-    assert "could not be opened" in app.error[0].value
+    assert "could not be opened" in said(app.error[0])
     assert app.session_state["work"].source == "sample"
 
 
@@ -148,7 +150,7 @@ def test_area_outside_the_source_is_refused_and_the_old_one_stays(app: AppTest) 
         by_label(page.number_input, f"{label} (degrees)").set_value(value)
     button(page, "Use these bounds").click().run()
     assert not page.exception
-    assert any("outside" in error.value for error in page.error)
+    assert any("outside" in said(error) for error in page.error)
     assert page.session_state["work"] == before
 
 
@@ -156,7 +158,7 @@ def test_bounds_in_the_wrong_order_are_named(app: AppTest) -> None:
     page = visit(app.run(), "area")
     by_label(page.number_input, "West (degrees)").set_value(30.0)
     button(page, "Use these bounds").click().run()
-    assert any("west < east" in error.value for error in page.error)
+    assert any("west < east" in said(error) for error in page.error)
 
 
 def test_evaluate_shows_the_floors_beside_every_method(app: AppTest) -> None:
@@ -190,3 +192,41 @@ def button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
 
 def by_label(widgets, label: str):  # type: ignore[no-untyped-def]
     return next(widget for widget in widgets if widget.label.startswith(label))
+
+
+def said(error) -> str:  # type: ignore[no-untyped-def]
+    """What a person reads: the message without the escapes that keep it from being Markdown."""
+    return re.sub(r"\\(.)", r"\1", error.value)
+
+
+def test_names_in_messages_are_never_markdown(app: AppTest) -> None:
+    app.query_params[state.PARAMETER] = mutated(source="![x](http://example.org/a.png)")
+    app.run()
+    assert "![x](http://example.org/a.png)" in said(app.error[0])
+    assert not re.search(r"(?<!\\)[\[\](){}*_`!<>]", app.error[0].value)
+
+
+def test_huge_numbers_in_a_link_are_refused_in_words() -> None:
+    with pytest.raises(FusionError):
+        Work.from_link(mutated(area=[[10**400, 1], [2, 3], [4, 5]]))
+
+
+def test_a_method_or_day_given_twice_counts_once(app: AppTest) -> None:
+    delta = ["delta", {}]
+    app.query_params[state.PARAMETER] = mutated(methods=[delta, delta], pairs=["2018-04-22", "2018-04-22"])
+    page = visit(app.run(), "fuse")
+    assert [method.name() for method in page.session_state["work"].methods] == ["delta"]
+    assert page.session_state["work"].pairs == (date(2018, 4, 22),)
+
+
+def test_a_link_alone_reads_nothing(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    read = sample.read
+    monkeypatch.setattr(sample, "read", lambda *args: (asked.append(args), read(*args))[1])
+    app.query_params[state.PARAMETER] = Work(methods=(methods.get("nearest")(),)).to_link()
+    app.run()
+    for name in PAGES:
+        visit(app, name)
+    assert asked == []
+    button(visit(app, "compare"), "Show the images").click().run()
+    assert asked

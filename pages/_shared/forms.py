@@ -68,5 +68,4 @@ def _step(item: Param) -> float:
 
 
 def _help(item: Param) -> str:
-    ends = " to ".join(f"{end:g}" for end in (item.low, item.high) if end is not None)
-    return f"{item.doc} Allowed: {ends}{', odd' if item.odd else ''}. Default {item.default:g}."
+    return f"{item.doc} Allowed: {item.allowed()}. Default {item.default:g}."

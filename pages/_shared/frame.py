@@ -12,7 +12,7 @@ from fusion._assets import asset
 from fusion.errors import FusionError
 from fusion.recipe import grid
 
-from . import runs, state
+from . import messages, runs, state
 
 STEPS = (
     ("app.py", "Start", ":material/home:"),
@@ -49,12 +49,12 @@ def page(title: str, lead: str) -> Iterator[state.Work]:
     st.title(title)
     st.markdown(lead)
     with st.container():  # always there, so that a message does not shift what follows and close what is open
-        for message in dict.fromkeys(st.session_state.pop("complaints", [])):
-            st.error(message, icon=":material/error:")
+        for message in messages.complaints():
+            messages.error(message)
     try:
         yield work
     except FusionError as error:
-        st.error(str(error), icon=":material/error:")
+        messages.error(str(error))
 
 
 def halves(key: str, shares: Sequence[int] = (1, 1)) -> list[DeltaGenerator]:

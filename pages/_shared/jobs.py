@@ -65,11 +65,11 @@ class Job:
         """What the user can put right; any other exception is raised here, on the asking page's thread."""
         if not self.future.done() or self.state in ("done", "cancelled"):
             return None
-        problem = self.future.exception()
-        if isinstance(problem, FusionError):
+        try:
+            self.future.result()
+        except FusionError as problem:
             return problem
-        assert problem is not None
-        raise problem
+        return None
 
 
 class Queue:

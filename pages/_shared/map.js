@@ -251,10 +251,10 @@ class DrawMap extends Widget {
     }
   }
 
-  explain({ layers, footprints }) {
+  explain({ area, layers, footprints }) {
     this.legend.replaceChildren();
     const row = (kind, text) => (node("div", `row ${kind}`, this.legend).textContent = text);
-    row("area", "Area");
+    if (area) row("area", "Area");
     footprints.slice(0, 4).forEach(([name]) => row("footprint", name));
     if (footprints.length > 4) row("footprint", `and ${footprints.length - 4} more`);
     layers.forEach((layer) => row("picture", layer.name));

@@ -10,12 +10,14 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime import get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from fusion import sources
 from fusion.errors import FusionError
-from fusion.recipe import Recipe, load, run
+from fusion.recipe import Recipe, clip, load, run
 from fusion.scene import Scene
 from fusion.sources import Item
 from fusion.stack import Stack
 
+from . import messages
 from .jobs import Job, Queue, Shelf
 
 Rows = list[tuple[Job, DeltaGenerator]]
@@ -82,15 +84,21 @@ def _stack(recipe: Recipe, keep: Shelf) -> Stack:
 
 def image(item: Item, recipe: Recipe) -> Scene:
     """Read one more image on a recipe's fine grid (a truth, for example), within its area."""
-    from fusion import sources
-    from fusion.recipe import clip
-
-    key = f"image:{item}:{recipe.geobox}:{recipe.area}:{recipe.bands}"
-    kept: Scene | None = shelf().get(key)
+    kept = kept_image(item, recipe)
     if kept is None:
         kept = clip(sources.get(item.source).read(item, recipe.geobox, recipe.bands), recipe.area)
-        shelf().put(key, kept, kept.data.nbytes)
+        shelf().put(_image_key(item, recipe), kept, kept.data.nbytes)
     return kept
+
+
+def kept_image(item: Item, recipe: Recipe) -> Scene | None:
+    """Return such an image if it was read before."""
+    kept: Scene | None = shelf().get(_image_key(item, recipe))
+    return kept
+
+
+def _image_key(item: Item, recipe: Recipe) -> str:
+    return f"image:{item}:{recipe.geobox}:{recipe.area}:{recipe.bands}"
 
 
 def show(recipes: Sequence[Recipe]) -> Rows:
@@ -151,4 +159,4 @@ def _collect(mine: dict[str, Job], over: Mapping[str, Job]) -> None:
         del mine[key]
         problem: FusionError | None = job.error()
         if problem:
-            st.error(f"{job.title}: {problem}", icon=":material/error:")
+            messages.error(f"{job.title}: {problem}")

@@ -11,14 +11,17 @@ from typing import Any
 
 import streamlit as st
 
-from fusion import methods, products, propose, sources
+from fusion import methods, products, propose
 from fusion.errors import FusionError
 from fusion.methods import Method
 from fusion.recipe import MAX_JSON, Recipe, Ring, check_ring, extent, grid, parse_json
 from fusion.sources import Item
 
+from .messages import complain
+
 PARAMETER = "w"  # of the address
 DEFAULT_METHODS = ("delta", "starfm")
+MOST_METHODS = 8
 
 
 @dataclass(frozen=True)
@@ -78,21 +81,20 @@ class Work:
         FusionError
             If a part is broken.
         """
-        body = parse_json(_unpack(text))
+        body = parse_json(_unpack(text), "link")
         try:
             target = body["target"] and date.fromisoformat(body["target"])
-            pairs = tuple(date.fromisoformat(day) for day in body["pairs"])
-            area = body["area"] and tuple((float(x), float(y)) for x, y in body["area"])
-            built = tuple(methods.build(name, parameters) for name, parameters in body["methods"])
+            pairs = tuple(sorted({date.fromisoformat(day) for day in body["pairs"]}))
+            area = tuple((float(x), float(y)) for x, y in body["area"] or ())
+            built = {name: methods.build(name, parameters) for name, parameters in body["methods"][:MOST_METHODS]}
             options, source, view = tuple(sorted(body["options"].items())), str(body["source"]), str(body["view"])[:60]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, FusionError):
-                raise
+        except FusionError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise FusionError(f"The link is incomplete or broken near {error}: ask for it again.") from error
         if area:
             check_ring(area)
-        sources.get(source)
-        work = cls(source, options, area or None, target, pairs, built[:8], view)
+        work = cls(source, options, area or None, target, pairs, tuple(built.values()), view)
         propose.options_of(source, dict(options))
         return work
 
@@ -114,6 +116,7 @@ def work() -> Work:
         start = Work(methods=tuple(methods.get(name)() for name in DEFAULT_METHODS))
         try:
             st.session_state["work"] = settle(Work.from_link(text) if text else start)
+            st.session_state["linked"] = bool(text)
         except FusionError as error:
             st.session_state["work"] = settle(start)
             complain(f"This link could not be opened, so the bundled sample is shown instead. {error}")
@@ -123,6 +126,7 @@ def work() -> Work:
 def change(**parts: Any) -> None:
     """Put a change into the session's work; a change that cannot be is refused with a message, nothing is lost."""
     old = work()
+    st.session_state["linked"] = False
     try:
         new = replace(old, **parts)
         if {"source", "options", "area"} & set(parts):
@@ -132,13 +136,22 @@ def change(**parts: Any) -> None:
         complain(str(error))
 
 
+def may_read() -> bool:
+    """Whether images may be read just to be shown: a link alone reads nothing, so a person is asked first."""
+    if st.session_state.get("linked"):
+        clicked = st.button("Show the images", help="This work came by a link, which reads nothing by itself.")
+        st.session_state["linked"] = not clicked
+    return not st.session_state.get("linked")
+
+
 def settle(draft: Work) -> Work:
     """Fit target and pairs to what the source has for the area; what is missing is proposed."""
     grid(draft.ring, draft.fine, draft.coarse)
     fine, coarse = items(draft)
     targets = target_days(draft)
     target = draft.target if draft.target in targets else propose.first_target(draft.source, fine, coarse)
-    pairs = tuple(day for day in draft.pairs if day in pair_days(draft) and day != target)
+    possible = set(pair_days(draft)) - {target}
+    pairs = tuple(sorted(possible & set(draft.pairs)))
     if not pairs and target is not None:
         pairs = proposed_days(draft, target)[0]
     return replace(draft, target=target, pairs=pairs)
@@ -210,8 +223,3 @@ def recipe(draft: Work, method: Method, target: date | None = None, pairs: tuple
         target=by_day[0][target],
         method=method,
     )
-
-
-def complain(message: str) -> None:
-    """Show a message at the top of the next page that is drawn."""
-    st.session_state.setdefault("complaints", []).append(message)

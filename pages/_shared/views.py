@@ -3,6 +3,8 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import streamlit as st
@@ -38,23 +40,31 @@ def controls(work: state.Work, key: str) -> tuple[tuple[str, ...], tuple[float, 
     return tuple(combinations[view]), (float(low), float(high))
 
 
-def scenes(work: state.Work) -> dict[str, Scene]:
+@dataclass(frozen=True)
+class Shown:
+    """One image that can be shown, and its part in the work."""
+
+    kind: Literal["fine", "coarse", "result", "truth"]
+    scene: Scene
+
+
+def layers(work: state.Work) -> dict[str, Shown]:
     """Everything that can be shown for the work, by name: inputs, each finished result, the truth where known."""
     if not work.methods:
         return {}
     recipe = state.recipe(work, work.methods[0])
     stack = runs.stack(recipe)
     out = {
-        f"Fine {day}": Scene(fine, stack.geobox, stack.bands, day)
+        f"Fine {day}": Shown("fine", Scene(fine, stack.geobox, stack.bands, day))
         for day, fine in zip(stack.reference_days, stack.fine, strict=True)
     }
-    coarse_grid = stack.geobox.zoom_out(stack.ratio)
     note = "" if work.coarse.origin == "observed" else f", {work.coarse.origin}"
-    out[f"Coarse {stack.day} (target{note})"] = Scene(stack.target, coarse_grid, stack.bands, stack.day)
-    out |= {method.title: scene for method, scene in results(work)}
+    target = Scene(stack.target, stack.geobox.zoom_out(stack.ratio), stack.bands, stack.day)
+    out[f"Coarse {stack.day} (target{note})"] = Shown("coarse", target)
+    out |= {method.title: Shown("result", scene) for method, scene in results(work)}
     item = state.truth_item(work, stack.day)
     if item is not None:
-        out[f"Truth {stack.day}"] = runs.image(item, recipe)
+        out[f"Truth {stack.day}"] = Shown("truth", runs.image(item, recipe))
     return out
 
 
