@@ -28,6 +28,8 @@ def main() -> None:
     with browser.serve("app.py", browser.ROOT) as url:
         print(f"server answers after          {time.perf_counter() - began:6.1f} s")
         with browser.chromium() as chromium:
+            with browser.visit(chromium, url):
+                print(f"memory, idle, start page      {memory(url):6.0f} MB")
             for label in ("first visit", "second visit"):
                 with browser.visit(chromium, url) as page:
                     opened = time.perf_counter()

@@ -68,7 +68,7 @@ def _kind(side: str, item: Item, target: date | None, pairs: Sequence[date]) -> 
 
 def _marks(kind: str, marks: Sequence[tuple[str, Item]], symbol: str, size: int) -> go.Scatter:
     """Draw one kind of days; pairs are labelled above, the target below, so that words do not collide."""
-    labels = {("pair", "fine"): "pair", ("target", "coarse"): "target"}
+    labels = {("target", "coarse"): "target"}
     hollow = [item.cloud is None or "open" in symbol for _, item in marks]
     return go.Scatter(
         name=kind,

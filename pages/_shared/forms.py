@@ -38,8 +38,10 @@ def remembered(
 
 def form(owner: type, values: Mapping[str, Any], *, key: str, apply: Callable[[str, Any], None]) -> None:
     """Draw the parameters of a dataclass; each edit is handed to ``apply(name, value)``."""
-    for item in params(owner):
-        _field(item, values[item.name], f"{key}-{item.name}", lambda value, name=item.name: apply(name, value))
+    columns = st.columns(3)
+    for index, item in enumerate(params(owner)):
+        with columns[index % 3]:
+            _field(item, values[item.name], f"{key}-{item.name}", lambda value, name=item.name: apply(name, value))
 
 
 def _field(item: Param, value: Any, key: str, apply: Callable[[Any], None]) -> None:
