@@ -15,9 +15,9 @@ from . import methods
 from ._cli_files import check_output, read_area, read_recipe, write_scene, write_text
 from ._cli_text import Progress, note, percent, print_json, seconds, strong, table
 from .errors import FusionError
-from .methods import Method, Param
+from .methods import Method
 from .products import PRODUCTS, Product, product
-from .propose import bounds_of, find, plan_read, proposal
+from .propose import bounds_of, find, plan_read, recipe_for
 from .recipe import Recipe, Ring, extent, load, rectangle, run
 from .scene import Scene
 from .sources import Dates, Item
@@ -46,7 +46,7 @@ def list_methods(args: argparse.Namespace) -> int:
         (
             p.name,
             str(p.default).lower() if p.kind is bool else f"{p.default}",
-            allowed(p),
+            p.allowed(),
             p.unit or "-",
             p.doc,
         )
@@ -83,17 +83,6 @@ def describe(kind: type[Method]) -> dict[str, Any]:
     }
 
 
-def allowed(item: Param) -> str:
-    """Range of a parameter in words."""
-    if item.choices:
-        return ", ".join(item.choices)
-    if item.kind is bool:
-        return "true, false"
-    ends = [f"{end:g}" for end in (item.low, item.high) if end is not None]
-    words = " to ".join(ends) if len(ends) == 2 else f"from {ends[0]}" if item.low is not None else "any"
-    return f"{words}, odd" if item.odd else words
-
-
 def search(args: argparse.Namespace) -> int:
     """List the images of a source, or propose a recipe from them."""
     area, options = _area(args), settings(getattr(get_source(args.source), "Options", None), args.option)
@@ -123,7 +112,8 @@ def _propose(args: argparse.Namespace, area: Ring | None, options: dict[str, Any
         args.usage("a recipe takes a fine and a coarse product: leave out --product")
     name = args.method or "starfm"
     method = methods.build(name, settings(methods.get(name), args.set or []))
-    recipe, why = proposal(
+    reasons: list[str] = []
+    recipe = recipe_for(
         args.source,
         args.target,
         area=area,
@@ -131,7 +121,9 @@ def _propose(args: argparse.Namespace, area: Ring | None, options: dict[str, Any
         method=method,
         options=options,
         dates=_dates(args),
+        tell=reasons.append,
     )
+    why = " ".join(reasons)
     if args.save is not None:
         write_text(args.save, recipe.to_json())
     if args.json:
@@ -221,7 +213,15 @@ def _value(kind: type, text: str) -> Any:
 def _area(args: argparse.Namespace) -> Ring | None:
     if args.area is not None:
         return read_area(args.area)
-    return rectangle(*args.bounds) if args.bounds is not None else None
+    if args.bounds is None:
+        return None
+    west, south, east, north = args.bounds
+    if not (west < east and south < north):
+        raise FusionError(
+            f"Bounds want west < east and south < north, got {west:g} to {east:g} and {south:g} to {north:g} degrees: "
+            "swap or correct them."
+        )
+    return rectangle(west, south, east, north)
 
 
 def _dates(args: argparse.Namespace) -> Dates | None:

@@ -4,22 +4,19 @@ import argparse
 import csv
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import rasterio
-from rasterio.errors import RasterioError
-
 from . import methods, sources
 from ._cli_commands import fused, pixel, read
-from ._cli_files import check_folder, read_recipe, write_scene
+from ._cli_files import check_folder, read_header, read_recipe, write_scene
 from ._cli_text import note, print_json, strong, table
 from .errors import FusionError
 from .methods import Method
-from .metrics import METRICS, best_of, evaluate
+from .metrics import METRICS, Metric, best_of, evaluate
 from .propose import truth_item
-from .recipe import Recipe, clip
+from .recipe import Recipe, clip, data_tags
 from .scene import Scene
 from .stack import UNKNOWN_DAY
 
@@ -36,6 +33,8 @@ def evaluate_files(args: argparse.Namespace) -> int:
         return _two_files(args)
     if args.ratio is not None:
         args.usage("a recipe knows its ratio: leave out --ratio, or give --truth")
+    if args.scale is not None:
+        args.usage("a recipe knows the scale of its images: leave out --scale, or give --truth")
     return _recipe(args)
 
 
@@ -54,7 +53,7 @@ def _recipe(args: argparse.Namespace) -> int:
         if args.save is not None:
             write_scene(scene, str(Path(args.save) / f"{name}.tif"), one.tags())
     if args.save is not None:
-        write_scene(truth, str(Path(args.save) / "truth.tif"), {})
+        write_scene(truth, str(Path(args.save) / "truth.tif"), data_tags([item]))
     days = [coarse.day.isoformat() for coarse, _ in recipe.pairs]
     facts = {
         "target": recipe.target.day.isoformat(),
@@ -71,7 +70,7 @@ def _two_files(args: argparse.Namespace) -> int:
     for option in ("methods", "save"):
         if getattr(args, option) is not None:
             args.usage(f"with --truth two files are compared and no method runs: leave out --{option}")
-    pred, truth = _read_both(args.recipe, args.truth)
+    pred, truth = _read_both(args.recipe, args.truth, args.scale)
     if args.bands is not None:
         pred, truth = pred.select(args.bands), truth.select(args.bands)
     if UNKNOWN_DAY not in (pred.day, truth.day) and pred.day != truth.day:
@@ -81,35 +80,21 @@ def _two_files(args: argparse.Namespace) -> int:
     return _report(args, scores, truth, facts, f"{args.recipe} against {args.truth}")
 
 
-def _read_both(prediction: str, truth: str) -> tuple[Scene, Scene]:
-    """Read two images; bands without names are taken in the order of the other file's."""
-    headers = {path: _header(path) for path in (prediction, truth)}
+def _read_both(prediction: str, truth: str, scale: float | None) -> tuple[Scene, Scene]:
+    """Read two images; bands without names are taken in the order of the other file's.
+
+    `scale` is for a file of whole numbers that states none; the other file may be a result, which is reflectance.
+    """
+    headers = {path: read_header(path) for path in (prediction, truth)}
     some = headers[prediction].bands or headers[truth].bands
     scenes = []
     for path, header in headers.items():
         names = header.bands or some or tuple(f"band{i + 1}" for i in range(header.count))
         if not header.bands and some:
             note(f"Note: {path} does not name its bands; they are taken as {', '.join(names)}.")
-        scenes.append(Scene.read(path, bands=names, day=None if header.dated else UNKNOWN_DAY))
+        day = None if header.dated else UNKNOWN_DAY
+        scenes.append(Scene.read(path, bands=names, day=day, scale=None if header.scaled else scale))
     return scenes[0], scenes[-1]
-
-
-@dataclass(frozen=True)
-class Header:
-    """What an image file says of itself."""
-
-    bands: tuple[str, ...]  # empty if it does not name them all
-    count: int
-    dated: bool
-
-
-def _header(path: str) -> Header:
-    try:
-        with rasterio.open(path) as file:
-            names = tuple(name or "" for name in file.descriptions)
-            return Header(names if all(names) else (), file.count, "DATE" in file.tags())
-    except RasterioError as error:
-        raise FusionError(f"Cannot read {path} ({error}): give a raster such as GeoTIFF.") from error
 
 
 def _candidates(recipe: Recipe, names: list[str]) -> dict[str, Method]:
@@ -159,8 +144,7 @@ def _report(
     if args.csv is not None:
         _write_csv(args.csv, scores, best)
     if args.json:
-        units = {name: {"unit": METRICS[name].unit, "ideal": METRICS[name].best} for name in best}
-        print_json({**facts, "metrics": units, "scores": scores, "best": best})
+        print_json({**facts, "metrics": {name: _about(METRICS[name]) for name in best}, "scores": scores, "best": best})
         return 0
     height, width = truth.geobox.shape
     print(strong(title))
@@ -175,9 +159,17 @@ def _report(
                 right=range(2, 3 + len(scores)),
             )
         )
+    ranges = [(name, METRICS[name].data_range) for name in best if METRICS[name].data_range]
+    if ranges:
+        print(f"\n{table(('metric', 'relative to'), ranges)}")
     if args.csv is not None:
         note(f"\nThe table as CSV: {args.csv}")
     return 0
+
+
+def _about(metric: Metric) -> dict[str, Any]:
+    """What is published beside a metric's values; `data_range` is null where they are absolute."""
+    return {"unit": metric.unit, "ideal": metric.best, "data_range": metric.data_range or None}
 
 
 def _best(scores: Mapping[str, Scores]) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -209,12 +201,12 @@ def _write_csv(path: str, scores: Mapping[str, Scores], best: Mapping[str, Mappi
     try:
         with open(path, "w", newline="", encoding="utf-8") as file:
             lines = csv.writer(file)
-            lines.writerow(("method", "metric", "band", "value", "unit", "ideal", "best"))
+            lines.writerow(("method", "metric", "band", "value", "unit", "ideal", "data_range", "best"))
             for method, rows in scores.items():
                 for name, values in rows.items():
                     for band, value in values.items():
                         known = repr(value) if math.isfinite(value) else ""
-                        about = METRICS[name].unit, f"{METRICS[name].best:g}"
+                        about = METRICS[name].unit, f"{METRICS[name].best:g}", METRICS[name].data_range
                         lines.writerow((method, name, band, known, *about, int(method in best[name][band])))
     except OSError as error:
         raise FusionError(f"Cannot write {path}: {error.strerror}. Give another file name.") from error

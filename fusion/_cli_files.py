@@ -1,19 +1,34 @@
 """Files that the command line reads and writes: recipes, areas, results."""
 
-import json
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-import rasterio
 from rasterio.errors import RasterioError
 
 from .errors import FusionError
-from .recipe import MAX_JSON, Recipe, Ring, ring_of
-from .scene import Scene
+from .recipe import MAX_GEOJSON, MAX_JSON, Recipe, Ring, parse_json, ring_of
+from .scene import Scene, opened, states_no_scale
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of TIFF and BigTIFF
-MAX_GEOJSON = 5_000_000  # characters
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself."""
+
+    bands: tuple[str, ...]  # empty if it does not name them all
+    count: int
+    dated: bool
+    scaled: bool  # its numbers are reflectance, or it says how they become so
+
+
+def read_header(path: str) -> Header:
+    """Read what an image file says of itself, without its pixels."""
+    with opened(path) as file:
+        names = tuple(name or "" for name in file.descriptions)
+        return Header(names if all(names) else (), file.count, "DATE" in file.tags(), not states_no_scale(file))
 
 
 def read_recipe(path: str) -> Recipe:
@@ -33,9 +48,9 @@ def read_area(path: str) -> Ring:
     """Read the one polygon of a GeoJSON file."""
     text = _text(path, MAX_GEOJSON, "GeoJSON file")
     try:
-        return ring_of(json.loads(text))
-    except (RecursionError, json.JSONDecodeError) as error:
-        raise FusionError(f"{path} is no GeoJSON ({error}): save the polygon as GeoJSON.") from error
+        return ring_of(parse_json(text, "GeoJSON file", most=MAX_GEOJSON))
+    except FusionError as error:
+        raise FusionError(f"{path}: {error}") from error
 
 
 def write_text(path: str, text: str) -> None:
@@ -83,11 +98,8 @@ def _start(path: str) -> bytes:
 
 
 def _recipe_tag(path: str) -> str:
-    try:
-        with rasterio.open(path) as file:
-            text = file.tags().get("FUSION_RECIPE")
-    except RasterioError as error:
-        raise FusionError(f"Cannot read {path} ({error}): give the file of a recipe or a result.") from error
+    with opened(path) as file:
+        text = file.tags().get("FUSION_RECIPE")
     if text is None:
         raise FusionError(f"{path} carries no recipe (tag FUSION_RECIPE), so it was not made here: give a recipe.json.")
     return str(text)

@@ -1,6 +1,7 @@
 """Arguments and help of the command line; imports nothing heavy, so that --help is instant."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -129,6 +130,12 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", metavar="RECIPE_OR_PRED", help="recipe.json; with --truth a predicted image")
     command.add_argument("--truth", metavar="TRUTH.tif", help="observed image to compare with; starts no fusion")
     command.add_argument("--ratio", type=_count, metavar="N", help="with --truth: coarse / fine pixel size, for ERGAS")
+    command.add_argument(
+        "--scale",
+        type=_positive,
+        metavar="N",
+        help="with --truth: reflectance of the number 1 in files that state none",
+    )
     command.add_argument("--methods", type=_names, metavar="A,B", help="more methods, with their default parameters")
     command.add_argument("--metrics", type=_names, metavar="A,B", help="only these metrics, such as RMSE,CC,SSIM")
     command.add_argument("--bands", type=_names, metavar="A,B", help="only these bands, such as red,nir")
@@ -153,6 +160,16 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"wants a whole number from 1, got {text!r}")
     return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"wants a number above 0, got {text!r}")
+    return number
 
 
 def _names(text: str) -> list[str]:

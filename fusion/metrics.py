@@ -421,7 +421,7 @@ def _comparable(pred: Scene, truth: Scene) -> tuple[np.ndarray, np.ndarray]:
     if set(pred.bands) != set(truth.bands):
         raise FusionError(
             f"The prediction has the bands {', '.join(pred.bands)}, the truth has {', '.join(truth.bands)}: "
-            "select(...) the same ones from both."
+            "compare the bands that both have (scene.select(bands) in Python, --bands in the shell)."
         )
     if pred.geobox != truth.geobox:
         raise FusionError(

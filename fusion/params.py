@@ -56,6 +56,19 @@ class Param:
         words += f" from {self.low:g}" if self.low is not None else ""
         return words + (f" to {self.high:g}" if self.high is not None else "")
 
+    def allowed(self) -> str:
+        """What values are allowed, in few words for a table."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.kind is bool:
+            return "true or false"
+        low, high = (None if end is None else f"{end:g}" for end in (self.low, self.high))
+        if low is not None:
+            words = f"from {low}" if high is None else f"{low} to {high}"
+        else:
+            words = "any" if high is None else f"up to {high}"
+        return f"{words}, odd" if self.odd else words
+
     def _allows(self, number: float) -> bool:
         above = self.low is None or number >= self.low
         below = self.high is None or number <= self.high

@@ -1,6 +1,6 @@
 """Propose: which pairs for a target day and why, which target first, what is read, and a whole recipe."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -232,6 +232,8 @@ def recipe_for(
     pairs: int = 2,
     method: str | Method = "starfm",
     options: Mapping[str, Any] | None = None,
+    dates: Dates | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Recipe:
     """Make a recipe in one call: search, choose pairs, fit the grid.
 
@@ -249,6 +251,10 @@ def recipe_for(
         Registry name, or a method with its parameters.
     options : mapping, optional
         What the source lets one choose, by name.
+    dates : (date, date), optional
+        First and last day of the images, both included; default is always.
+    tell : callable, optional
+        Called with the reason for the pairs, in words.
 
     Raises
     ------
@@ -257,24 +263,10 @@ def recipe_for(
 
     Examples
     --------
-    >>> from datetime import date, timedelta
+    >>> from datetime import date
     >>> recipe_for("sample", date(2018, 7, 1)).ratio
     10
     """
-    return proposal(source, target, area=area, pairs=pairs, method=method, options=options)[0]
-
-
-def proposal(
-    source: str,
-    target: date | None = None,
-    *,
-    area: Ring | None = None,
-    pairs: int = 2,
-    method: str | Method = "starfm",
-    options: Mapping[str, Any] | None = None,
-    dates: Dates | None = None,
-) -> tuple[Recipe, str]:
-    """Make a recipe as :func:`recipe_for` does, from images between two dates, and say why in words."""
     rows = {role: of_source(source, role) for role in ("fine", "coarse")}
     sources.get(source)
     if not rows["fine"] or not rows["coarse"]:
@@ -289,7 +281,9 @@ def proposal(
     chosen, why = propose(fine, coarse, item.day, pairs)
     if not chosen:
         raise FusionError(why)
-    recipe = Recipe(
+    if tell is not None:
+        tell(why)
+    return Recipe(
         area=ring,
         geobox=geobox,
         ratio=ratio,
@@ -298,7 +292,6 @@ def proposal(
         target=item,
         method=methods.get(method)() if isinstance(method, str) else method,
     )
-    return recipe, why
 
 
 def _target(coarse: Sequence[Item], day: date | None, source: str) -> Item:

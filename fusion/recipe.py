@@ -27,7 +27,10 @@ from .stack import Pair, Stack
 
 Ring = tuple[tuple[float, float], ...]  # (longitude, latitude) in degrees, not closed
 FORMAT = 1
-MAX_JSON = 64_000  # characters; a link or file that is longer is no recipe
+MAX_JSON = 64_000  # characters of a recipe or link
+MAX_GEOJSON = 1_000_000  # characters of an area's file
+MAX_COORDINATE = 1e9  # metres or degrees; far beyond any map, far below where sums of floats overflow
+MIN_PIXEL_AREA = 1e-18  # square metres or degrees; a smaller pixel is none
 MAX_VERTICES = 500
 MAX_FINE_PIXELS = 16_000_000
 
@@ -82,10 +85,14 @@ class Recipe:
                 "bands: choose pairs on the Area page."
             )
         _check_items(self.pairs, self.target, self.bands)
+        _check_ratio(self.pairs, self.target, self.ratio)
         for coarse, fine in self.pairs:
             if coarse.day != fine.day:
                 raise FusionError(f"A pair wants one day, got coarse {coarse.day} and fine {fine.day}.")
-        if self.target.day in (coarse.day for coarse, _ in self.pairs):
+        days = [coarse.day for coarse, _ in self.pairs]
+        if len(set(days)) != len(days):
+            raise FusionError(f"A recipe's pairs repeat a day ({', '.join(map(str, days))}): give each day once.")
+        if self.target.day in days:
             raise FusionError(
                 f"The target day {self.target.day} is also the day of a pair: choose another target or take that "
                 "pair out."
@@ -137,15 +144,21 @@ class Recipe:
 
     def tags(self) -> dict[str, str]:
         """Tags that a result file carries: the recipe, the method and where the data come from."""
-        items = [self.target, *(item for pair in self.pairs for item in pair)]
-        rows = {(item.source, item.product): product(item.source, item.product) for item in items}
         return {
             "FUSION_RECIPE": self.to_json(),
             "FUSION_METHOD": f"{self.method.title} ({self.method.paper})",
             "FUSION_SOFTWARE": software(),
-            "FUSION_DATA": "; ".join(f"{row.title} [{row.origin}; {row.licence}]" for row in rows.values()),
-            "COPYRIGHT": "; ".join(dict.fromkeys(row.citation for row in rows.values())),
+            **data_tags([self.target, *(item for pair in self.pairs for item in pair)]),
         }
+
+
+def data_tags(items: Sequence[Item]) -> dict[str, str]:
+    """Tags that say where the data of some items come from, their licences and whom to cite."""
+    rows = {(item.source, item.product): product(item.source, item.product) for item in items}.values()
+    return {
+        "FUSION_DATA": "; ".join(f"{row.title} [{row.origin}; {row.licence}]" for row in rows),
+        "COPYRIGHT": "; ".join(dict.fromkeys(row.citation for row in rows)),
+    }
 
 
 def load(recipe: Recipe) -> Stack:
@@ -303,7 +316,7 @@ def ring_of(shape: Any) -> Ring:
     points = [tuple(map(float, point[:2])) for point in rings[0]]
     ring = tuple(points[:-1] if len(points) > 1 and points[0] == points[-1] else points)
     check_ring(ring)
-    return ring  # type: ignore[return-value]
+    return ring  # type: ignore[return-value] # check_ring has looked: every point has two numbers
 
 
 def item_json(item: Item) -> dict[str, str]:
@@ -324,16 +337,23 @@ def item_of(body: Any) -> Item:
     return item
 
 
-def parse_json(text: str) -> dict[str, Any]:
-    """Parse a JSON object of bounded length."""
-    if len(text) > MAX_JSON:
-        raise FusionError(f"A recipe has at most {MAX_JSON:,} characters, got {len(text):,}: this is no recipe.")
+def parse_json(text: str, what: str = "recipe", *, most: int = MAX_JSON) -> dict[str, Any]:
+    """Parse a JSON object of at most `most` characters; `what` names it in messages.
+
+    Raises
+    ------
+    FusionError
+        If it is longer, no JSON or no object.
+    """
+    name = "A recipe" if what == "recipe" else f"The {what}"
+    if len(text) > most:
+        raise FusionError(f"{name} has at most {most:,} characters, got {len(text):,}: give a smaller one.")
     try:
         body = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FusionError(f"A recipe wants JSON, got text that breaks off or is none ({error}).") from error
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of thousands of digits
+        raise FusionError(f"{name} wants JSON, got text that breaks off or is none ({error}).") from error
     if not isinstance(body, dict):
-        raise FusionError(f"A recipe wants a JSON object, got {type(body).__name__}.")
+        raise FusionError(f"{name} wants a JSON object, got {type(body).__name__}.")
     return body
 
 
@@ -356,7 +376,8 @@ def _method(body: dict[str, Any]) -> Method:
 
 def _geobox(body: dict[str, Any]) -> GeoBox:
     numbers, shape, crs = _get(body, "transform", list), _get(body, "shape", list), body.get("crs")
-    good = len(numbers) == 6 and all(map(_is_number, numbers)) and not Affine(*numbers).is_degenerate
+    good = len(numbers) == 6 and all(_is_number(v) and abs(v) <= MAX_COORDINATE for v in numbers)
+    good = good and abs(Affine(*numbers).determinant) >= MIN_PIXEL_AREA
     if not good or len(shape) != 2 or not all(type(v) is int and 0 < v < 100_000 for v in shape):
         raise FusionError(f"A recipe's grid wants 6 transform numbers and a shape [y, x], got {numbers} and {shape}.")
     wrong = f"A recipe's grid wants a CRS such as EPSG:32633, got {crs!r}."
@@ -384,6 +405,18 @@ def _check_items(pairs: Sequence[tuple[Item, Item]], target: Item, bands: Sequen
             raise FusionError(f"A {role} image is wanted here, got {item.product} of {item.day}, which is {row.role}.")
         if missing := [band for band in bands if band not in row.bands]:
             raise FusionError(f"{row.title} has no band {missing[0]!r}: choose among {', '.join(row.bands)}.")
+
+
+def _check_ratio(pairs: Sequence[tuple[Item, Item]], target: Item, ratio: int) -> None:
+    """Raise FusionError unless the ratio is that of the products, where these have grids of their own."""
+    coarse = {product(item.source, item.product) for item in (target, *(pair[0] for pair in pairs))}
+    fine = {product(item.source, item.product) for _, item in pairs}
+    for one, other in ((c, f) for c in coarse for f in fine if c.geobox is not None and f.geobox is not None):
+        if ratio != round(one.resolution / other.resolution):
+            raise FusionError(
+                f"{one.title} and {other.title} have the ratio {round(one.resolution / other.resolution)}, "
+                f"got a recipe of ratio {ratio}: choose the area again."
+            )
 
 
 def _get(body: Any, name: str, kind: type) -> Any:

@@ -95,6 +95,7 @@ class Scene:
 
     def __getitem__(self, roi: ROI) -> "Scene":
         """Cut out ``scene[y0:y1, x0:x1]``; pixels are shared, not copied."""
+        check_window(roi)
         return replace(self, data=self.data[(slice(None), *roi)], geobox=self.geobox[roi])
 
     def select(self, bands: Sequence[str]) -> "Scene":
@@ -165,7 +166,7 @@ class Scene:
     def _write_cog(self, name: str, tags: Mapping[str, str]) -> None:
         bands, height, width = self.shape
         with (
-            _maybe_without_place(),
+            _place_or_none(),
             rasterio.open(
                 name,
                 "w",
@@ -210,27 +211,26 @@ class Scene:
         day : datetime.date, optional
             Day of acquisition; default is the file's tag ``DATE``.
         scale, offset : float, optional
-            ``reflectance = number * scale + offset``; default is what is written in the file, else 1 and 0;
-            with a `scale` of your own the default offset is 0.
+            ``reflectance = number * scale + offset``; default is what is written in the file; with a `scale` of
+            your own the default offset is 0. A file of whole numbers that states no scale wants one from you.
         nodata : float, optional
             Number that means missing, beside the file's own nodata and mask.
 
         Raises
         ------
         FusionError
-            If the file cannot be read, is too large, or says neither its day nor its bands.
+            If the file cannot be read, is too large, or says neither its day nor its bands nor its scale.
         """
-        try:
-            with _maybe_without_place(), rasterio.open(path) as file:
-                _check_size(file, path)
-                names, when = _names(file, bands, path), _day(file, day, path)
-                numbers = file.read(masked=True)
-                factor = np.asarray(file.scales if scale is None else scale, np.float64).reshape(-1, 1, 1)
-                own = file.offsets if scale is None else 0.0
-                shift = np.asarray(own if offset is None else offset, np.float64).reshape(-1, 1, 1)
-                geobox = GeoBox(file.shape, file.transform, _crs(file))
-        except RasterioError as error:
-            raise FusionError(f"Cannot read {Path(path).name}: {error}. Give a raster such as GeoTIFF.") from error
+        with opened(path) as file:
+            _check_size(file, path)
+            names, when = _names(file, bands, path), _day(file, day, path)
+            if scale is None:
+                _check_scale(file, path)
+            numbers = file.read(masked=True)
+            factor = np.asarray(file.scales if scale is None else scale, np.float64).reshape(-1, 1, 1)
+            own = file.offsets if scale is None else 0.0
+            shift = np.asarray(own if offset is None else offset, np.float64).reshape(-1, 1, 1)
+            geobox = GeoBox(file.shape, file.transform, _crs(file))
         missing = np.ma.getmaskarray(numbers) | (numbers.data == nodata if nodata is not None else False)
         data = (numbers.data * factor + shift).astype(np.float32)
         data[missing | ~np.isfinite(data)] = np.nan
@@ -276,13 +276,48 @@ class Scene:
         return cls(values, geobox, tuple(str(name) for name in ordered.coords["band"].values), when)
 
 
+def check_window(window: object) -> None:
+    """Raise ValueError unless this is ``[y0:y1, x0:x1]``."""
+    if not isinstance(window, tuple) or len(window) != 2 or not all(isinstance(part, slice) for part in window):
+        raise ValueError(f"A cut wants two slices, [y0:y1, x0:x1], got {window!r}: use : for a whole side.")
+
+
 @contextmanager
-def _opened(path: Any) -> Iterator[Any]:
-    """Open a raster; one without georeference is fine here, its scene has no CRS."""
+def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a raster for reading, with or without georeference.
+
+    Raises
+    ------
+    FusionError
+        If it cannot be opened or, within the ``with``, not be read.
+    """
+    try:
+        with _place_or_none(), rasterio.open(path) as file:
+            yield file
+    except RasterioError as error:
+        raise FusionError(f"Cannot read {Path(path).name}: {error}. Give a raster such as GeoTIFF.") from error
+
+
+@contextmanager
+def _place_or_none() -> Iterator[None]:
+    """Pixels without georeference are welcome here, so rasterio need not warn of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path) as file:
-            yield file
+        yield
+
+
+def states_no_scale(file: Any) -> bool:
+    """Tell whether an open file holds whole numbers and does not say how they become reflectance."""
+    bands = zip(file.dtypes, file.scales, file.offsets, strict=True)
+    return any(np.issubdtype(kind, np.integer) and scale == 1 and offset == 0 for kind, scale, offset in bands)
+
+
+def _check_scale(file: Any, path: Any) -> None:
+    if states_no_scale(file):
+        raise FusionError(
+            f"{Path(path).name} holds whole numbers ({file.dtypes[0]}) and does not say how they become reflectance: "
+            "pass scale=1e-4 where 10,000 means 1 (or scale=1); in the shell --scale 1e-4."
+        )
 
 
 def _check_size(file: Any, path: Any) -> None:
@@ -291,14 +326,6 @@ def _check_size(file: Any, path: Any) -> None:
             f"{Path(path).name} has {file.count} bands of {file.width} x {file.height} pixels; at most {MAX_PIXELS:,} "
             "numbers are read: cut it."
         )
-
-
-@contextmanager
-def _maybe_without_place() -> Iterator[None]:
-    """Pixels without georeference are welcome here, so rasterio need not warn of them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
 
 
 def _crs(file: Any) -> str | None:

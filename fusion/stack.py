@@ -8,7 +8,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from .errors import FusionError
-from .scene import ROI, Scene
+from .scene import ROI, Scene, check_window
 
 UNKNOWN_DAY = date(1970, 1, 1)  # of a stack made from bare arrays
 
@@ -69,11 +69,17 @@ class Stack:
     day: date = UNKNOWN_DAY
 
     def __post_init__(self) -> None:
-        for name, array, ndim in (("fine", self.fine, 4), ("coarse", self.coarse, 4), ("target", self.target, 3)):
-            if array.ndim != ndim or array.dtype != np.float32:
+        object.__setattr__(self, "days", tuple(int(offset) for offset in self.days))
+        object.__setattr__(self, "bands", tuple(self.bands))
+        for name, array, axes in (
+            ("fine", self.fine, "pair, band, y, x"),
+            ("coarse", self.coarse, "pair, band, y, x"),
+            ("target", self.target, "band, y, x"),
+        ):
+            if array.ndim != axes.count(",") + 1 or array.dtype != np.float32:
                 raise ValueError(
-                    f"Stack.{name} wants {ndim} dimensions of float32, got {array.dtype} {array.shape}: "
-                    "see the class's parameters."
+                    f"Stack.{name} wants float32 ({axes}), got {array.dtype} with shape {array.shape}: "
+                    "scale to reflectance, pass .astype('float32') and give each axis, of length 1 too."
                 )
         pairs, bands, height, width = self.fine.shape
         if not pairs or len(self.days) != pairs or len(self.bands) != bands:
@@ -113,6 +119,8 @@ class Stack:
     def of(cls, pairs: Sequence[Pair], target: Scene) -> "Stack":
         """Stack pairs and a coarse target, after checking that they belong together.
 
+        Pairs are brought into time order, so that the order given changes no bit of a result.
+
         Raises
         ------
         FusionError
@@ -120,6 +128,7 @@ class Stack:
         """
         if not pairs:
             raise FusionError("Fusion wants at least one pair of a coarse and a fine image, got none: add a pair.")
+        pairs = sorted(pairs, key=lambda pair: pair.day)
         days = [pair.day for pair in pairs]
         if target.day in days:
             raise FusionError(
@@ -149,6 +158,7 @@ class Stack:
 
     def __getitem__(self, window: ROI) -> "Stack":
         """Cut out ``stack[y0:y1, x0:x1]`` in fine pixels, along coarse pixel edges only."""
+        check_window(window)
         r, (height, width) = self.ratio, self.fine.shape[2:]
         rows, columns = (range(*part.indices(size)) for part, size in zip(window, (height, width), strict=True))
         edges = (rows.start, rows.stop, columns.start, columns.stop)

@@ -19,7 +19,6 @@ ORDER = (
     "errors",
     "_assets",
     "params",
-    "params",
     "scene",
     "stack",
     "products",

@@ -11,20 +11,23 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 
 import fusion
 from fusion import methods
 from fusion.__main__ import main
 from fusion._cli_parser import EVALUATE, METHODS, OVERVIEW, RUN, SEARCH, parser_of
 from fusion._cli_text import Progress, print_json, seconds, strong, table
+from fusion.metrics import METRICS
 from fusion.propose import bounds_of, recipe_for
-from fusion.recipe import extent
+from fusion.recipe import MAX_GEOJSON, extent
 from fusion.sources import sample
 
 PROG = "python -m fusion"
@@ -212,7 +215,24 @@ def test_area_from_geojson(capsys, folder):
     assert recipe.geobox.shape[1] < 100
     (folder / "half.geojson").write_text(json.dumps(shape)[:-5])
     capsys.readouterr()
-    assert "no GeoJSON" in failure(capsys, "search", "sample", "--area", "half.geojson")
+    said = failure(capsys, "search", "sample", "--area", "half.geojson")
+    assert "half.geojson: The GeoJSON file wants JSON" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f'{{"type": "Polygon", "coordinates": [[[{"9" * 5000}, 1]]]}}', "The GeoJSON file wants JSON"),
+        ("[" * 500_000, "The GeoJSON file wants JSON"),
+        (" " * (MAX_GEOJSON + 1), "at most 1,000,000 characters, got 1,000,001"),
+        ("[]", "wants a JSON object, got list"),
+        ('{"type": "Point"}', "wants one Polygon without holes, got 'Point'"),
+    ],
+)
+def test_a_broken_area_names_the_file_and_what_it_wants(content, message, capsys, folder):
+    (folder / "a.geojson").write_text(content)
+    said = failure(capsys, "search", "sample", "--area", "a.geojson")
+    assert "a.geojson: " in said and message in said
 
 
 def test_search_where_nothing_is_says_so_on_stderr(capsys):
@@ -241,6 +261,15 @@ def test_search_where_nothing_is_says_so_on_stderr(capsys):
         ("search sample --method starfmm", "Did you mean 'starfm'"),
         ("search sample --bounds 0 0 1 1 --save r.json", "outside"),
         ("search sample --bounds 0 0 900 1", "900"),
+        (
+            "search sample --bounds 23 46 22 47",
+            "west < east and south < north, got 23 to 22 and 46 to 47 degrees: swap",
+        ),
+        (
+            "search sample --bounds 22 47 23 46 --save r.json",
+            "west < east and south < north, got 22 to 23 and 47 to 46",
+        ),
+        ("search sample --bounds nan 46 23 47", "west < east"),
         ("search sample --area nowhere.geojson", "nowhere.geojson"),
         ("search sample --save nowhere/r.json", "nowhere/r.json"),
     ],
@@ -330,12 +359,21 @@ def broken(change):
             "from 3 to 201, got 5000",
         ),
         (broken(lambda body: body["target"].update(source="moon")), "no source 'moon'"),
+        (broken(lambda body: body["grid"].update(transform=[1e308, 0, 0, 0, -1e308, 0])), "6 transform numbers"),
     ],
 )
 def test_broken_recipe_says_where(recipe, content, message, capsys):
     Path("broken.json").write_bytes(content(recipe))
     assert message in failure(capsys, "run", "broken.json", "out.tif")
     assert not Path("out.tif").exists()
+
+
+@pytest.mark.parametrize("value", ["abc", "0", "-2", "1.5", "9" * 5000])
+def test_a_broken_number_of_threads_is_named(recipe, value, capsys, monkeypatch):
+    monkeypatch.setenv("FUSION_DEVICE", "cpu")
+    monkeypatch.setenv("FUSION_THREADS", value)
+    Path("starfm.json").write_text(recipe_for("sample").to_json())
+    assert "FUSION_THREADS wants a whole number from 1, got" in failure(capsys, "run", "starfm.json", "out.tif")
 
 
 def test_missing_recipe(capsys):
@@ -403,6 +441,10 @@ def test_evaluate_saves_what_it_compared(recipe, capsys):
     assert json.loads(capsys.readouterr().out)["scores"]["prediction"] == hidden
     with rasterio.open("images/nearest.tif") as file:
         assert fusion.Recipe.from_json(file.tags()["FUSION_RECIPE"]).method.name() == "nearest"
+    with rasterio.open("images/truth.tif") as file:
+        tags, row = file.tags(), fusion.PRODUCTS["sample", "sentinel2"]
+        assert tags["COPYRIGHT"] == row.citation
+        assert tags["FUSION_DATA"] == f"{row.title} [observed; {row.licence}]"
 
 
 def test_a_perfect_prediction(recipe, capsys):
@@ -427,6 +469,61 @@ def test_files_without_names_and_day_are_compared_in_order(recipe, capsys):
     shown = capsys.readouterr()
     assert json.loads(shown.out)["scores"]["prediction"]["AD"]["red"] == pytest.approx(-0.25, abs=1e-6)
     assert "b.tif does not name its bands" in shown.err
+
+
+def whole_numbers(path, scene, **place):
+    """Write a scene as others do: as int16 times 10,000, without names, day or scale."""
+    count, height, width = scene.shape
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": "int16", **place}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "w", **profile) as file:
+            file.write(np.rint(scene.data * 1e4).astype(np.int16))
+
+
+def test_a_truth_of_whole_numbers_wants_its_scale(recipe, capsys):
+    scene = fusion.run(recipe)
+    scene.write("a.tif")
+    whole_numbers("b.tif", scene, crs=str(scene.geobox.crs), transform=scene.geobox.affine)
+    line = "evaluate a.tif --truth b.tif --metrics RMSE"
+    assert "b.tif holds whole numbers (int16)" in (said := failure(capsys, *line.split())) and "--scale 1e-4" in said
+    assert main(f"{line} --scale 1e-4 --json".split()) == 0
+    assert json.loads(capsys.readouterr().out)["scores"]["prediction"]["RMSE"]["mean"] < 1e-4
+    for wrong in ("0", "-1", "nan", "inf", "big"):
+        assert main(f"{line} --scale={wrong}".split()) == 2
+    assert main("evaluate recipe.json --scale 1e-4".split()) == 2
+
+
+def test_images_without_a_place_are_compared_without_a_warning(recipe, capsys):
+    whole_numbers("a.tif", fusion.run(recipe))
+    assert main("evaluate a.tif --truth a.tif --metrics RMSE --scale 1e-4".split()) == 0  # a warning is an error here
+    capsys.readouterr()
+    assert "no recipe" in failure(capsys, "run", "a.tif", "out.tif")
+
+
+def test_other_bands_are_refused_with_what_to_do_in_the_shell(recipe, capsys):
+    scene = fusion.run(recipe)
+    scene.write("a.tif")
+    scene.select(["red", "nir"]).write("b.tif")
+    assert "--bands" in failure(capsys, *"evaluate a.tif --truth b.tif".split())
+    assert main("evaluate a.tif --truth b.tif --bands nir,red --metrics RMSE".split()) == 0
+
+
+def test_a_relative_metric_says_relative_to_what(recipe, capsys):
+    fusion.run(recipe).write("a.tif")
+    line = "evaluate a.tif --truth a.tif --ratio 10"
+    relative = {name: item.data_range for name, item in METRICS.items() if item.data_range}
+    assert set(relative) == {"PSNR", "SSIM", "ERGAS"}
+    assert main(f"{line} --csv t.csv".split()) == 0
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^{name} +{re.escape(to)}$", text, re.M) for name, to in relative.items())
+    with open("t.csv", newline="") as file:
+        assert {row["metric"]: row["data_range"] for row in csv.DictReader(file) if row["data_range"]} == relative
+    assert main(f"{line} --json".split()) == 0
+    about = json.loads(capsys.readouterr().out)["metrics"]
+    assert {name: item["data_range"] for name, item in about.items() if item["data_range"]} == relative
+    assert main(f"{line} --metrics RMSE".split()) == 0
+    assert "relative" not in capsys.readouterr().out
 
 
 def test_different_days_are_remarked(recipe, capsys):

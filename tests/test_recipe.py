@@ -17,6 +17,7 @@ from odc.geo.geobox import GeoBox
 from fusion import PRODUCTS, FusionError, Item, Recipe, Scene, Stack, fuse, load, methods, run, sources
 from fusion.recipe import (
     MAX_FINE_PIXELS,
+    MAX_GEOJSON,
     MAX_JSON,
     MAX_VERTICES,
     check_ring,
@@ -24,6 +25,7 @@ from fusion.recipe import (
     extent,
     geometry,
     item_of,
+    parse_json,
     rectangle,
     ring_of,
 )
@@ -137,6 +139,9 @@ MUTATIONS = [
     (("grid", "transform"), [30, 0, HUGE, 0, -30, 0], "6 transform numbers"),
     (("grid", "transform"), [30, 0, math.nan, 0, -30, 0], "6 transform numbers"),
     (("grid", "transform"), [0, 0, 0, 0, 0, 0], "6 transform numbers"),
+    (("grid", "transform"), [1e308, 0, 0, 0, -1e308, 0], "6 transform numbers"),
+    (("grid", "transform"), [30, 0, 1e308, 0, -30, 0], "6 transform numbers"),
+    (("grid", "transform"), [1e-100, 0, 0, 0, -1e-100, 0], "6 transform numbers"),
     (("grid", "shape"), [16], "shape"),
     (("grid", "shape"), [16, 16.0], "shape"),
     (("grid", "shape"), [True, True], "shape"),
@@ -145,6 +150,7 @@ MUTATIONS = [
     (("grid", "shape"), [HUGE, 16], "shape"),
     (("grid", "shape"), [16_000, 16_000], "256 million fine pixels; at most 16 million"),
     (("grid", "shape"), [17, 16], "17 x 16 fine pixels wants whole coarse pixels of ratio 16"),
+    (("grid", "ratio"), 8, "have the ratio 16, got a recipe of ratio 8"),
     (("grid", "ratio"), 0, "ratio 0"),
     (("grid", "ratio"), -16, "ratio -16"),
     (("grid", "ratio"), 16.0, "'ratio' wants int, got float"),
@@ -256,6 +262,24 @@ def test_text_that_is_no_recipe_is_refused(text, message):
         Recipe.from_json(text)
 
 
+def test_a_message_says_what_the_text_was_to_be():
+    with pytest.raises(FusionError, match=r"^A recipe wants JSON"):
+        parse_json("{")
+    with pytest.raises(FusionError, match=r"^The link wants a JSON object, got list"):
+        parse_json("[]", "link")
+    with pytest.raises(FusionError, match=r"^The GeoJSON file has at most 10 characters, got 11"):
+        parse_json(" " * 11, "GeoJSON file", most=10)
+    for text in ("9" * 5000, "[" * 60_000):
+        with pytest.raises(FusionError, match=r"^The GeoJSON file wants JSON"):
+            parse_json(text, "GeoJSON file", most=MAX_GEOJSON)
+    assert parse_json(f'{{"a": "{" " * MAX_JSON}"}}', "GeoJSON file", most=MAX_GEOJSON)["a"].isspace()
+
+
+def test_the_order_of_the_pairs_changes_no_bit():
+    turned_round = replace(RECIPE, pairs=RECIPE.pairs[::-1])
+    np.testing.assert_array_equal(run(turned_round).data, run(RECIPE).data)
+
+
 scalars = (
     st.none()
     | st.booleans()
@@ -316,6 +340,8 @@ def test_a_recipe_refuses_what_cannot_be_run():
         replace(RECIPE, pairs=((RECIPE.pairs[0][0], RECIPE.pairs[1][1]),))
     with pytest.raises(FusionError, match="at least one pair"):
         replace(RECIPE, pairs=())
+    with pytest.raises(FusionError, match=r"pairs repeat a day \(20.*, 20.*\): give each day once"):
+        replace(RECIPE, pairs=(RECIPE.pairs[0], RECIPE.pairs[0]))
     with pytest.raises(FusionError, match="not on the globe"):
         replace(RECIPE, area=((0, 0), (181, 0), (0, 1)))
 

@@ -140,6 +140,21 @@ def test_the_scale_in_the_file_is_the_default_for_each_band(tmp_path):
     assert got.day == date(2021, 2, 3)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int16", "uint16", "int32"])
+def test_whole_numbers_without_a_scale_are_refused_and_never_guessed(tmp_path, kind):
+    path = plain_tiff(tmp_path / "a.tif", np.full((2, 2, 3), 100, kind))
+    names = ["red", "nir"]
+    for more in ({}, {"offset": 0.1}):
+        with pytest.raises(FusionError, match=rf"a\.tif holds whole numbers \({kind}\).*scale=1e-4.*or scale=1"):
+            Scene.read(path, bands=names, day=DAY, **more)
+    assert Scene.read(path, bands=names, day=DAY, scale=1).data.max() == 100
+    half = plain_tiff(tmp_path / "b.tif", np.full((2, 2, 3), 100, kind), scales=(1e-3, 1.0), offsets=(0.0, 0.0))
+    with pytest.raises(FusionError, match="whole numbers"):
+        Scene.read(half, bands=names, day=DAY)
+    real = plain_tiff(tmp_path / "c.tif", np.full((2, 2, 3), 0.25, np.float64))
+    assert Scene.read(real, bands=names, day=DAY).data.max() == 0.25
+
+
 def test_an_offset_alone_is_not_forgotten(tmp_path):
     path = plain_tiff(tmp_path / "a.tif", np.full((1, 2, 3), 0.25, np.float32))
     got = Scene.read(path, bands=["red"], day=DAY, offset=0.5)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from fusion import FusionError, Pair, Scene, Stack, holdout
+from fusion import FusionError, Pair, Scene, Stack, fuse, holdout, methods
 from fusion.stack import nearest_days
 from landscapes import DAY, bare, grid, pair, stack
 
@@ -21,13 +21,13 @@ def moved(scene: Scene, geobox: GeoBox) -> Scene:
     return replace(scene, geobox=geobox)
 
 
-def test_stack_of_keeps_order_days_and_grid():
+def test_stack_of_has_time_order_days_and_grid():
     made = Stack.of([SECOND, FIRST], TARGET)
-    np.testing.assert_array_equal(made.fine[1], FIRST.fine.data)
-    np.testing.assert_array_equal(made.coarse[0], SECOND.coarse.data)
+    np.testing.assert_array_equal(made.fine[0], FIRST.fine.data)
+    np.testing.assert_array_equal(made.coarse[1], SECOND.coarse.data)
     np.testing.assert_array_equal(made.target, TARGET.data)
-    assert (made.days, made.ratio, made.day) == ((25, -40), 4, DAY)
-    assert made.reference_days == (DAY + timedelta(25), DAY - timedelta(40))
+    assert (made.days, made.ratio, made.day) == ((-40, 25), 4, DAY)
+    assert made.reference_days == (DAY - timedelta(40), DAY + timedelta(25))
     assert made.geobox == FIRST.fine.geobox and made.bands == ("blue", "green")
 
 
@@ -36,11 +36,33 @@ def test_a_pair_is_two_images_of_one_day():
         Pair(SECOND.coarse, FIRST.fine)
 
 
+@pytest.mark.parametrize("name", methods.names())
+def test_the_order_of_the_pairs_changes_no_bit(name):
+    pairs = [pair(offset, gaps=1) for offset in (-40, -8, 25, 60)]
+    first = fuse(Stack.of(pairs, TARGET), methods.get(name)())
+    second = fuse(Stack.of([pairs[i] for i in (2, 0, 3, 1)], TARGET), methods.get(name)())
+    np.testing.assert_array_equal(first.data, second.data)
+
+
+def test_days_and_names_may_be_arrays_and_lists():
+    made = bare(np.zeros((2, 2, 6, 9)), np.zeros((2, 2, 2, 3)), np.zeros((2, 2, 3)), days=(-5, 6))
+    other = replace(made, days=np.array([-5, 6]), bands=["blue", "green"])
+    assert (other.days, other.bands) == (made.days, made.bands) and type(other.days[0]) is int
+    assert other.reference_days == made.reference_days
+
+
+@pytest.mark.parametrize("window", [np.s_[0:16], np.s_[0, 0], np.s_[0:8, 0], np.s_[0:8, 0:8, 0:8], ..., 3])
+def test_a_cut_that_is_not_two_slices_is_refused_in_words(window):
+    for image in (stack(), FIRST.fine):
+        with pytest.raises(ValueError, match=r"wants two slices, \[y0:y1, x0:x1\], got"):
+            image[window]
+
+
 def bad_inputs():
     shifted = TARGET.geobox.translate_pix(0.5, 0)
     turned = GeoBox(TARGET.geobox.shape, Affine(120, 0, 500_000, 0, 120, 4_000_000), "EPSG:32633")
     other_crs = GeoBox(TARGET.geobox.shape, TARGET.geobox.affine, "EPSG:32634")
-    all_on = lambda box: ([Pair(moved(p.coarse, box), p.fine) for p in (FIRST, SECOND)], moved(TARGET, box))  # noqa: E731
+    all_on = lambda box: ([Pair(moved(p.coarse, box), p.fine) for p in (FIRST, SECOND)], moved(TARGET, box))  # noqa: E731 - short, and used here only
     wide, wide_target = [pair(-40, columns=9), SECOND], TARGET
     half = [Pair(FIRST.fine[0:10, 0:14], FIRST.fine)]
     yield "no pair", [], TARGET, "at least one pair.*got none"
@@ -91,8 +113,8 @@ GOOD = dict(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fine": (2, 3, 8)}, "Stack.fine wants 4 dimensions"),
-        ({"target": (1, 3, 2, 3)}, "Stack.target wants 3 dimensions"),
+        ({"fine": (2, 3, 8)}, r"Stack.fine wants float32 \(pair, band, y, x\), got .*astype"),
+        ({"target": (1, 3, 2, 3)}, r"Stack.target wants float32 \(band, y, x\)"),
         ({"days": (-5,)}, "one day per pair"),
         ({"fine": (0, 3, 8, 12), "coarse": (0, 3, 2, 3), "days": ()}, "at least one pair"),
         ({"bands": ("a", "b")}, "3 bands named"),

@@ -173,7 +173,7 @@ def test_masked_neighbours_do_not_count_whatever_they_hold():
 
 def random_planes(seed, pairs, height, width):
     rng = np.random.default_rng(seed)
-    plane = lambda: rng.random((pairs, height, width), np.float32)  # noqa: E731
+    plane = lambda: rng.random((pairs, height, width), np.float32)  # noqa: E731 - short, and used here only
     value, fine, weight, s, t = plane(), plane(), plane(), plane(), plane()
     gone = rng.random((pairs, height, width)) < 0.15
     weight[gone], value[gone], fine[gone] = 0, 0, np.nan

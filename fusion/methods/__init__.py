@@ -1,21 +1,8 @@
 """Method: a fusion algorithm as a frozen dataclass of its parameters, and the registry of all methods.
 
 A method is one file in this folder. Its dataclass alone makes the form in the app, the options of the command
-line, the range checks, the catalogue and the JSON; the file's name is the method's name::
-
-    @register
-    @dataclass(frozen=True)
-    class Mean(Method):
-        '''Average of the fine images.
-
-        One paragraph for the catalogue.
-        '''
-
-        title = "Mean"
-        paper = "nobody"
-
-        def predict(self, stack, state):
-            return stack.fine.mean(axis=0)
+line, the range checks, the catalogue and the JSON; the file's name is the method's name. ``nearest.py`` is the
+shortest, and README.md has one with a parameter, to copy and change.
 """
 
 import dataclasses

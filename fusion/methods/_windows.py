@@ -13,10 +13,12 @@ from typing import Any
 import numba
 import numpy as np
 
+from ..errors import FusionError
 from ._device import device
 from ._pulse import stop_if_asked
 
 STRIP = 16  # rows between two looks at whether to stop
+FASTMATH = {"contract", "nsz", "arcp"}  # freer rounding; NaN keeps its meaning
 
 
 def distance_weights(window: int, scale: float) -> np.ndarray:
@@ -86,8 +88,20 @@ def _similar_sum_cpu(
     return out[0], out[1]
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"})
-def _similar_rows(start, stop, planes, limits, tolerance, closeness, out):  # type: ignore[no-untyped-def]
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile a kernel that runs beside Python; the first call of a type of arguments takes seconds.
+
+    numba keeps the result on disk beside this file or in the user's cache folder. Where it may write into neither, as
+    in a container with a read-only file system, it raises RuntimeError; then every process compiles anew.
+    """
+    try:
+        return numba.njit(nogil=True, cache=True, fastmath=FASTMATH)(function)
+    except RuntimeError:
+        return numba.njit(nogil=True, fastmath=FASTMATH)(function)
+
+
+@_compiled
+def _similar_rows(start, stop, planes, limits, tolerance, closeness, out):  # type: ignore[no-untyped-def] # numba infers
     """Sum rows start..stop; planes ``(pair, [fine, gate, gate, weight, value], y, x with margin)``.
 
     One array of planes, one buffer and three short loops: with more arrays, or two of them written in one loop, the
@@ -167,5 +181,16 @@ def in_strips(work: Callable[[int, int], None], rows: int) -> None:
 
 
 def threads() -> int:
-    """Threads a kernel may use: the environment variable ``FUSION_THREADS``, else all processors."""
-    return max(1, int(os.environ.get("FUSION_THREADS") or os.cpu_count() or 1))
+    """Threads a kernel may use: the environment variable ``FUSION_THREADS``, else all processors.
+
+    Raises
+    ------
+    FusionError
+        If ``FUSION_THREADS`` is no whole number from 1.
+    """
+    text = os.environ.get("FUSION_THREADS", "").strip()
+    if not text:
+        return os.cpu_count() or 1
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text)):
+        raise FusionError(f"FUSION_THREADS wants a whole number from 1, got {text!r}: set it so, or unset it.")
+    return int(text)

@@ -1,7 +1,7 @@
 """Nearest: the floor that every method must beat."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Nearest(Method):
 
     title = "Nearest"
     paper = "The usual baseline; named F0 in Zhu et al. 2022, doi:10.1016/j.rse.2022.113002"
-    departs = {"offset": "it does not look at the coarse target"}  # noqa: RUF012 - read only
+    departs: ClassVar = {"offset": "it does not look at the coarse target"}
 
     def predict(self, stack: Stack, state: Any) -> np.ndarray:
         """Return the fine image of the nearest day."""

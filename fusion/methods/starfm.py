@@ -1,7 +1,7 @@
 """STARFM: weighted similar neighbours."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Starfm(Method):
 
     title = "STARFM"
     paper = "Gao, Masek, Schwaller & Hall 2006, IEEE TGRS 44(8), doi:10.1109/TGRS.2006.872081"
-    departs = {"offset": "a change of the target changes T and so the weights among similar pixels"}  # noqa: RUF012
+    departs: ClassVar = {"offset": "a change of the target changes T and so the weights among similar pixels"}
 
     window: int = param(31, doc="Side of the search window.", unit="fine pixels", low=3, high=201, odd=True)
     classes: int = param(
