@@ -51,7 +51,11 @@ def type_bounds(work: state.Work) -> None:
                 )
             take(rectangle(*box))
     st.file_uploader(
-        "Or a GeoJSON file with one polygon", ["geojson", "json"], key="upload", on_change=upload, max_upload_size=1
+        f"Or a GeoJSON file with one polygon (at most {MAX_GEOJSON:,} characters)",
+        ["geojson", "json"],
+        key="upload",
+        on_change=upload,
+        max_upload_size=2,
     )
     if st.button("Whole source", disabled=work.area is None, width="stretch"):
         take(None)

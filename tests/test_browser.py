@@ -443,7 +443,7 @@ def area_page(chromium: Browser, url: str) -> Iterator[Page]:
         (b"this is no JSON {", "wants JSON"),
         (b"\xff\xfe\x00\x01", "UTF-8"),
         (b'{"type": "Point", "coordinates": [22.15, 45.2]}', "one Polygon"),
-        (b" " * 100_000, "100,000 bytes"),
+        (b" " * 1_000_100, "1,000,100"),
         (polygon(rectangle(10, 50, 10.1, 50.1)), "outside"),
         (polygon(((22.15, 45.2), (22.155, 45.205), (22.155, 45.2), (22.15, 45.205))), "crosses itself"),
     ],
@@ -476,7 +476,10 @@ def test_reversed_bounds_are_refused_in_words(area_page: Page) -> None:
     assert summary(area_page) == kept
 
 
-@pytest.mark.parametrize("link", ["nonsense!", "A" * 3000])
+PICTURE = replace(Work(), source="![x](http://example.org/a.png)")  # visit() fails if the page asks for it
+
+
+@pytest.mark.parametrize("link", ["nonsense!", "A" * 3000, PICTURE.to_link()], ids=["letters", "long", "picture"])
 def test_a_broken_link_says_so_and_opens_the_sample(chromium: Browser, url: str, link: str) -> None:
     with browser.visit(chromium, f"{url}/fuse?w={link}") as page:
         page.get_by_role("alert").filter(has_text="This link could not be opened").wait_for()
