@@ -27,8 +27,14 @@ def choose_source(work: state.Work) -> None:
             values = {item.name: getattr(options, item.name) for item in params(type(options))}
             form(
                 type(options), values, key="options",
-                apply=lambda name, value: state.change(options=tuple(sorted({**values, name: value}.items()))),
+                apply=set_option,
             )  # fmt: skip
+
+
+def set_option(name: str, value: object) -> None:
+    """Change one option of the source, as the work is now: edits may follow each other fast."""
+    options = {**dict(state.work().options), name: value}
+    state.change(options=tuple(sorted(options.items())))
 
 
 def type_bounds(work: state.Work) -> None:

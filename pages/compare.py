@@ -27,14 +27,19 @@ def choose_layers(layers: Mapping[str, Shown], mode: str) -> list[str]:
             apply=remember, max_selections=4,
         )  # fmt: skip
         return kept[:4]
-    kept = (kept + [name for name in proposed(layers) if name not in kept])[:2]
+    kept = st.session_state["layers"] = (kept + [name for name in proposed(layers) if name not in kept])[:2]
     for column, label, index in zip(frame.halves("sides"), ("Left", "Right"), (0, 1), strict=True):
         with column:
             bound(
                 st.selectbox, f"{label} of the swipe", key=f"side-{index}", value=kept[index], options=list(layers),
-                apply=lambda name, index=index: remember([name if i == index else k for i, k in enumerate(kept)]),
+                apply=lambda name, index=index: replace_layer(index, name),
             )  # fmt: skip
     return kept
+
+
+def replace_layer(index: int, name: str) -> None:
+    """Put a layer on one side of the swipe; looks at what is chosen now, for edits may follow each other fast."""
+    st.session_state["layers"][index] = name
 
 
 def remember(names: list[str]) -> None:

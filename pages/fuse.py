@@ -1,6 +1,7 @@
 """Fuse: choose methods, run them, look at the results and take them home."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -18,31 +19,31 @@ def choose_methods(work: state.Work) -> None:
     names = {name: methods.get(name).title for name in methods.names()}
 
     def choose(chosen: list[str]) -> None:
-        have = {method.name(): method for method in work.methods}
+        have = {method.name(): method for method in state.work().methods}  # now, not when the page was drawn
         state.change(methods=tuple(have.get(name) or methods.get(name)() for name in chosen))
 
     bound(
         st.multiselect, "Methods to run", key="methods", value=[method.name() for method in work.methods],
         options=list(names), format_func=names.__getitem__, apply=choose, max_selections=8,
     )  # fmt: skip
-    for index, method in enumerate(work.methods):
+    for method in work.methods:
         with st.expander(f"{method.title}: {method.summary()}"):
             st.markdown(method.explanation())
             st.caption(method.paper)
             form(
                 type(method), method.parameters(), key=f"method-{method.name()}",
-                apply=lambda name, value, index=index: set_parameter(work, index, name, value),
+                apply=partial(set_parameter, method.name()),
             )  # fmt: skip
 
 
-def set_parameter(work: state.Work, index: int, name: str, value: object) -> None:
-    """Change one parameter of one chosen method."""
+def set_parameter(kind: str, name: str, value: object) -> None:
+    """Change one parameter of one chosen method, as the work is now: edits may follow each other fast."""
     try:
-        changed = replace(work.methods[index], **{name: value})
+        changed = [replace(m, **{name: value}) if m.name() == kind else m for m in state.work().methods]
     except FusionError as error:
         messages.complain(str(error))
         return
-    state.change(methods=(*work.methods[:index], changed, *work.methods[index + 1 :]))
+    state.change(methods=tuple(changed))
 
 
 def show(work: state.Work, found: list[tuple[Method, Scene]]) -> None:
