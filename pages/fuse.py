@@ -72,7 +72,7 @@ def take_home(work: state.Work, method: Method, scene: Scene, rgba: np.ndarray) 
     with st.container(horizontal=True, vertical_alignment="center"):
         downloads.link("Download GeoTIFF (COG)", downloads.publish(scene, recipe), downloads.name(recipe, "tif"))
         for label, data, ending, kind in (
-            ("Download picture (PNG)", viz.png(rgba), "png", "image/png"),
+            ("Download picture (PNG)", lambda: viz.png(rgba), "png", "image/png"),  # encoded only when asked for
             ("Download recipe (JSON)", text, "json", "application/json"),
         ):
             st.download_button(label, data, downloads.name(recipe, ending), kind, on_click="ignore")

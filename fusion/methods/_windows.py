@@ -60,20 +60,8 @@ def similar_sum(
     total, norm : numpy.ndarray
         ``(y, x)`` float32 sums of weight * value and of weight.
     """
-    if device() == "cpu":
-        return _similar_sum_cpu(value, fine, weight, gates, limits, tolerance, distance)
-    return similar_sum_torch(value, fine, weight, gates, limits, tolerance, distance, device())
-
-
-def _similar_sum_cpu(
-    value: np.ndarray,
-    fine: np.ndarray,
-    weight: np.ndarray,
-    gates: tuple[np.ndarray, np.ndarray],
-    limits: tuple[np.ndarray, np.ndarray],
-    tolerance: np.ndarray,
-    distance: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+    if device() != "cpu":
+        return similar_sum_torch(value, fine, weight, gates, limits, tolerance, distance, device())
     pairs, height, width = fine.shape
     half = distance.shape[0] // 2
     planes = np.zeros((pairs, 5, height, width + 2 * half), np.float32)  # zero weight: the margin never counts
