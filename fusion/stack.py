@@ -53,6 +53,9 @@ class Stack:
         Band names.
     day : datetime.date
         The day to predict.
+    classes : numpy.ndarray, optional
+        ``(y, x)`` int16 land-cover map on the fine grid, classes from 0, -1 = unknown, for methods that work by
+        class; without it they classify the fine images themselves.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class Stack:
     geobox: GeoBox
     bands: tuple[str, ...]
     day: date = UNKNOWN_DAY
+    classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "days", tuple(int(offset) for offset in self.days))
@@ -103,6 +107,11 @@ class Stack:
             raise FusionError(
                 f"The stack's geobox is {tuple(self.geobox.shape)} but its fine images are {(height, width)}: "
                 "pass the grid of the fine images."
+            )
+        if self.classes is not None and (self.classes.shape != (height, width) or self.classes.dtype != np.int16):
+            raise FusionError(
+                f"A class map wants int16 (y, x) of {height} x {width} fine pixels, got {self.classes.dtype} with "
+                f"shape {self.classes.shape}: bring it onto the grid of the fine images, classes from 0, -1 = unknown."
             )
 
     @property
@@ -175,6 +184,7 @@ class Stack:
             coarse=self.coarse[..., v, u],
             target=self.target[..., v, u],
             geobox=self.geobox[y, x],
+            classes=None if self.classes is None else self.classes[y, x],
         )
 
     def select(self, pairs: Sequence[int]) -> "Stack":

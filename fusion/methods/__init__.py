@@ -20,8 +20,23 @@ import numpy as np
 from ..errors import FusionError
 from ..params import Param, check_params, param, params
 from ..stack import Stack
+from ._explanation import Explanation, Term
 
-__all__ = ["LAWS", "Law", "Method", "Param", "build", "check_params", "get", "names", "param", "params", "register"]
+__all__ = [
+    "LAWS",
+    "Explanation",
+    "Law",
+    "Method",
+    "Param",
+    "Term",
+    "build",
+    "check_params",
+    "get",
+    "names",
+    "param",
+    "params",
+    "register",
+]
 
 Law = Literal["offset", "copy", "bands"]
 LAWS: Mapping[Law, str] = MappingProxyType(
@@ -45,6 +60,8 @@ class Method:
         Reference pairs needed at least.
     exact
         The tiled result equals the whole one; else overlaps are feathered.
+    explains
+        `explain` takes a prediction apart.
     departs
         Laws of the contract tests that the method does not obey, each with its reason:
         "offset" (a constant added to all of the target is added to the prediction), "copy" (where nothing
@@ -55,6 +72,7 @@ class Method:
     paper: ClassVar[str]
     pairs: ClassVar[int] = 1
     exact: ClassVar[bool] = True
+    explains: ClassVar[bool] = False
     departs: ClassVar[Mapping[Law, str]] = {}
 
     def __post_init__(self) -> None:
@@ -103,6 +121,10 @@ class Method:
     def predict(self, stack: Stack, state: Any) -> np.ndarray:
         """Predict all pixels of `stack`: ``(band, y, x)`` float32 reflectance, NaN = missing."""
         raise NotImplementedError
+
+    def explain(self, stack: Stack, state: Any, band: int, y: int, x: int) -> Explanation:
+        """Take the prediction of one pixel of one band apart; for methods that declare ``explains = True``."""
+        raise FusionError(f"{self.title} does not explain its pixels: choose one of the methods that do.")
 
 
 def _sections(owner: type) -> dict[str, str]:
