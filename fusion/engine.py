@@ -69,10 +69,9 @@ def fuse(
     """
     _check(stack, method, tile)
     tiles = _tiles(stack, tile, method.halo(stack.ratio), overlap=not method.exact)
-    state = method.prepare(stack)
+    state = _prepared(method, stack, progress)
     total = np.full(stack.fine.shape[1:], np.nan, np.float32) if method.exact else np.zeros(stack.fine.shape[1:])
     weight = None if method.exact else np.zeros(stack.fine.shape[2:])
-    progress(0.0)
     with _workers(executor) as pool:
         for piece, data in _results(pool, stack, method, state, tiles, progress):
             if weight is None:
@@ -121,6 +120,20 @@ def _tiles(stack: Stack, tile: int, halo: int, *, overlap: bool) -> list[Tile]:
 
 def _grow(part: slice, margin: int, size: int) -> slice:
     return slice(max(part.start - margin, 0), min(part.stop + margin, size))
+
+
+def _prepared(method: Method, stack: Stack, progress: Callable[[float], None]) -> Any:
+    """Look at the whole image, in a thread of this process; `progress` is called meanwhile and may stop it."""
+    progress(0.0)
+    with _workers(None) as pool:
+        future, pulse = _submit(pool, method.prepare, stack)
+        try:
+            while not future.done():
+                wait([future], timeout=HEARTBEAT)
+                progress(0.0)
+            return future.result()
+        finally:
+            pulse.stopped = True
 
 
 def _predict(method: Method, stack: Stack, state: Any, tile: Tile) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 
 from fusion import Cancelled, FusionError, Method, fuse, methods
 from fusion.methods import _windows
-from fusion.methods._pulse import report
+from fusion.methods._pulse import report, stop_if_asked
 from landscapes import stack
 
 
@@ -91,6 +91,22 @@ class HalfWay(Method):
 
 
 @dataclass(frozen=True)
+class LongLook(Level):
+    """Looks at the whole image until it is told to stop."""
+
+    def prepare(self, stack):
+        try:
+            while True:
+                time.sleep(0.01)
+                stop_if_asked()
+        finally:
+            STOPPED.set()
+
+
+STOPPED = threading.Event()
+
+
+@dataclass(frozen=True)
 class Two(Level):
     """Needs two pairs."""
 
@@ -164,6 +180,19 @@ def test_cancelling_stops_kernels_after_the_strips_that_were_begun(monkeypatch):
         assert time.monotonic() - raised[0] < 20, "kernels still run"
         time.sleep(0.02)
     assert len(working) < 20  # of 2 tiles of 42 strips each that were begun
+
+
+def test_cancelling_reaches_the_look_at_the_whole_image(work):
+    calls = []
+
+    def stop_soon(fraction):
+        calls.append(fraction)
+        if len(calls) > 2:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        fuse(work, LongLook(), progress=stop_soon)
+    assert STOPPED.wait(20) and calls == [0.0, 0.0, 0.0]
 
 
 def test_what_progress_raises_reaches_the_caller(work):

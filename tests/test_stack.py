@@ -252,3 +252,17 @@ def test_two_equally_near_days_the_earlier_wins():
 def test_a_stack_of_bare_arrays_is_a_stack():
     made = bare(np.zeros((1, 1, 6, 9)), np.zeros((1, 1, 2, 3)), np.zeros((1, 2, 3)))
     assert made.ratio == 3
+
+
+def test_a_class_map_is_cut_with_the_images_and_checked():
+    problem = stack()
+    classes = np.arange(20 * 28).reshape(20, 28).astype(np.int16)
+    mapped = replace(problem, classes=classes)
+    np.testing.assert_array_equal(mapped[4:12, 8:28].classes, classes[4:12, 8:28])
+    np.testing.assert_array_equal(mapped.select([1]).classes, classes)
+    assert problem[4:12, 8:28].classes is None
+    for wrong in (classes.T, classes.astype(np.int64), classes[None]):
+        with pytest.raises(
+            FusionError, match=r"wants int16 \(y, x\) of 20 x 28 .*got .*classes from 0"
+        ):
+            replace(problem, classes=wrong)
