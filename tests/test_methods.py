@@ -158,7 +158,7 @@ def test_bands_in_another_order_give_the_answer_in_that_order(method):
 
 @pytest.mark.parametrize("method", keeping("bands"))
 def test_a_band_alone_is_predicted_as_among_others(method):
-    problem = stack(pairs_of(method, 1), bands=3)
+    problem = stack(pairs_of(method), bands=3)
     alone = replace(
         problem,
         fine=problem.fine[:, 1:2],
