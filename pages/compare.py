@@ -1,11 +1,11 @@
-"""Compare: swipe and side by side, differences, and the spectrum of a pixel."""
+"""Compare: swipe and side by side, differences, the spectrum of a pixel and why it was predicted so."""
 
 from collections.abc import Mapping
 
 import streamlit as st
 
 from fusion import viz
-from pages._shared import frame, maps, state, views
+from pages._shared import frame, maps, state, views, why
 from pages._shared.forms import bound, remembered
 from pages._shared.views import Shown
 
@@ -107,5 +107,8 @@ with frame.page(
             st.html(viz.legend(bands, limits))
         st.subheader("Spectrum of a pixel")
         show_spectrum(layers)
+        if fused:
+            st.subheader("Why this pixel?")
+            why.show(work)
         st.subheader("Difference map")
         show_difference(layers)

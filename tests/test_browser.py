@@ -29,6 +29,7 @@ from fusion import Recipe, methods, run
 from fusion.overlay import locate
 from fusion.products import SAMPLE_GRID
 from fusion.recipe import Ring, rectangle
+from pages._shared import state
 from pages._shared.state import Work
 
 pytestmark = pytest.mark.browser
@@ -318,6 +319,47 @@ def evaluates(page: Page) -> None:
     if os.environ.get("FUSION_SCREENSHOTS"):
         page.get_by_role("heading", name="Metrics").evaluate("element => element.scrollIntoView()")
         shoot(page, "evaluate")
+
+
+def test_a_clicked_pixel_is_explained_by_numbers_that_add_up(chromium: Browser, url: str) -> None:
+    work = Work(area=piece(0.05, 0.1, 0.85, 0.95), methods=(methods.get("starfm")(window=15),), view="red alone")
+    with browser.visit(chromium, linked(url, "fuse", work)) as page:
+        fuse(page)
+        step(page, "3 Compare")
+        ready(page)
+        main = page.get_by_test_id("stMain")
+        expect(main).to_contain_text("Click a pixel on a map to see which neighbours predicted it")
+        page.mouse.click(*at(page, *share(SAMPLE, 0.65, 0.4)))  # beside the handle of the swipe
+        weights = page.locator(".st-key-why-weights .js-plotly-plot")
+        weights.wait_for()
+        browser.idle(page)
+        row, column = map(
+            int, re.findall(r"nir reflectance that STARFM .* row (\d+), column (\d+)", main.inner_text())[0]
+        )
+        result = run(Recipe.from_json(saved_recipe(page))).data[3, row, column]
+        metrics = [float(text) for text in page.get_by_test_id("stMetricValue").all_inner_texts()[:2]]
+        assert metrics == pytest.approx([result, result], abs=2e-6)
+        adds = page.locator(".st-key-why-sum .js-plotly-plot").evaluate(
+            "plot => plot.data.filter(t => t.type == 'bar').flatMap(t => Array.from(t.x))"
+        )
+        assert sum(adds) == pytest.approx(result, abs=1e-6)
+        coloured = weights.evaluate(
+            "plot => plot._fullData.filter(t => t.type == 'heatmap').at(-1).z.map(row => Array.from(row))"
+        )
+        assert f"{np.isfinite(np.array(coloured, float)).sum()} of 225 pixels" in weights.inner_text()
+        page.locator(".st-key-why-values .js-plotly-plot .nsewdrag").first.hover()
+        told = page.locator(".st-key-why-values .hoverlayer")
+        expect(told).to_contain_text("row +0, column +0 from the pixel")
+        expect(told).to_contain_text(re.compile(r"S 0\.\d{5} \(reflectance\)"))
+        page.mouse.click(*at(page, *share(SAMPLE, 0.25, 0.6)))
+        expect(page.get_by_test_id("stMetricValue").first).not_to_have_text(f"{metrics[0]:.6f}")
+        no_trace(page)
+
+
+def saved_recipe(page: Page) -> str:
+    """The recipe of the work in the address, for its one method."""
+    work = Work.from_link(parse_qs(urlsplit(page.url).query)["w"][0])
+    return state.recipe(work, work.methods[0]).to_json()
 
 
 # What stays

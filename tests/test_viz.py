@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 from xml.etree import ElementTree
 
@@ -18,11 +19,13 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from fusion import viz
+from fusion import explain, methods, viz
 from fusion.errors import FusionError
+from fusion.methods import Explanation, Term
 from fusion.metrics import METRICS, evaluate
 from fusion.scene import Scene
 from fusion.sources import Item
+from landscapes import stack
 
 BANDS = ("blue", "green", "red", "nir")
 GRID = GeoBox((30, 50), Affine(10, 0, 5_280_000, 0, -10, 2_630_000), "EPSG:3035")
@@ -64,6 +67,36 @@ def tables() -> dict[str, dict[str, dict[str, float]]]:
     return {"nearest": evaluate(scene(1), truth), "starfm": evaluate(near, truth)}
 
 
+PIXEL = (6, 25)  # near the right edge
+
+
+@cache
+def taken_apart(name: str = "starfm", at: tuple[int, int] = PIXEL) -> Explanation:
+    """Return the explanation of one pixel of a small landscape with two pairs and clouds."""
+    return explain(stack(gaps=1), methods.get(name)(window=9), "green", *at)
+
+
+def by_hand(base: float = 0.0) -> Explanation:
+    """Return an explanation of the pixel (4, 7): 2 pairs, 1 row of 3 columns, 5..7; two neighbours count in each."""
+    return Explanation(
+        rows=slice(4, 5),
+        columns=slice(5, 8),
+        days=(-10, 20),
+        weight=np.array([[[0.125, 0, 0.5]], [[0.25, 0.125, 0]]]),
+        value=np.array([[[0.4, math.nan, 0.2]], [[-0.1, 0.8, 0.3]]]),
+        verdict=np.array([[[0, 1, 0]], [[0, 0, 2]]], np.uint8),
+        verdicts=("counts", "missing", "not similar", "too dark"),
+        base=base,
+        equation="F2 = F1 + sum_i W_i dF(i)",
+        terms=(
+            Term("F_k(p)", "of the first", 0.25, pair=0),
+            Term("F_k(p)", "of the second", 0.35, pair=1),
+            Term("n_2", "of both", 4.0, "pixels"),
+            Term("V", "none", math.nan, "1"),
+        ),
+    )
+
+
 FIGURES: dict[str, Callable[[], Any]] = {
     "timeline": lambda: viz.timeline(
         items("fine"), items("coarse"), target=date(2018, 7, 11), pairs=[date(2018, 6, 21), date(2018, 7, 31)]
@@ -75,6 +108,11 @@ FIGURES: dict[str, Callable[[], Any]] = {
     "apa": lambda: viz.apa(tables(), references={"truth": evaluate(scene(), scene())}),
     "spectrum": lambda: viz.spectrum({"truth": [0.1, 0.2, math.nan, 0.3]}, BANDS, at=(-25.1, 45.2)),
     "image": lambda: viz.image(scene(), ("nir",)),
+    "window": lambda: viz.window(taken_apart(), stack(gaps=1).fine[1, 1, 2:11, 21:28], PIXEL, pair=1),
+    "weights": lambda: viz.weights(taken_apart(), PIXEL),
+    "weights where nothing counts": lambda: viz.weights(replace(by_hand(), verdict=by_hand().verdict * 0 + 1), (4, 7)),
+    "sum by distance": lambda: viz.build_up(taken_apart(), PIXEL, ["2020-05-22", "2020-07-26"]),
+    "sum by neighbour": lambda: viz.build_up(taken_apart(), PIXEL, ["2020-05-22", "2020-07-26"], by="neighbour"),
     "compare": lambda: viz.compare({"truth": scene(), "starfm": scene(1)}, ("nir", "red", "green")),
 }
 
@@ -429,3 +467,124 @@ def test_a_swipe_map_has_two_panes_and_escapes_names() -> None:
     assert panes == ["left", "right"]
     assert "a\\u003c/script\\u003e | b" in page
     assert "openstreetmap" not in page.lower()
+
+
+def test_the_window_has_the_pixel_at_its_origin_and_a_line_around_those_that_count() -> None:
+    fine = np.array([[0.3, math.nan, 0.2]])
+    heat, line, here = viz.window(by_hand(), fine, (4, 7)).data
+    np.testing.assert_array_equal(heat.z, fine)
+    assert (heat.x0, heat.dx, heat.y0, heat.dy) == (-2, 1, 0, 1)
+    points = list(zip(line.x, line.y, strict=True))
+    edges = {tuple(sorted(edge)) for edge in zip(points[::3], points[1::3], strict=True)}
+    square = {((-2.5, -0.5), (-1.5, -0.5)), ((-2.5, 0.5), (-1.5, 0.5)),
+              ((-2.5, -0.5), (-2.5, 0.5)), ((-1.5, -0.5), (-1.5, 0.5))}  # fmt: skip
+    assert edges == square | {tuple((x + 2, y) for x, y in edge) for edge in square}
+    assert (min(here.x), max(here.x), min(here.y), max(here.y)) == (-0.5, 0.5, -0.5, 0.5)
+    assert here.name == "the pixel" and set(line.x[2::3]) == {None}
+
+
+def test_rows_of_the_window_go_down_the_screen() -> None:
+    found = taken_apart()
+    axis = viz.weights(found, PIXEL).layout.yaxis
+    assert axis.range == (found.rows.stop - PIXEL[0] - 0.5, found.rows.start - PIXEL[0] - 0.5)
+    assert (found.rows, found.columns) == (slice(2, 11), slice(21, 28))
+
+
+def test_weights_are_coloured_and_reasons_tinted_and_each_pixel_is_one_of_them() -> None:
+    drawn = viz.weights(by_hand(), (4, 7), pair=1)
+    reasons, heat = (trace for trace in drawn.data if trace.type == "heatmap")
+    np.testing.assert_allclose(10.0**heat.z, [[25, 12.5, math.nan]])
+    np.testing.assert_array_equal(reasons.z, [[math.nan, math.nan, 2]])
+    assert [trace.name for trace in drawn.data if trace.type == "scatter"] == ["not similar", "the pixel"]
+    assert drawn.data[1].marker.color == reasons.colorscale[2 * 2][1]
+    assert heat.zmin == pytest.approx(math.log10(10)) and heat.zmax == pytest.approx(math.log10(25))
+    assert list(heat.colorbar.ticktext) == ["10", "20"]
+    assert "2 of 3 pixels; their weights add up to 37.5 %" in drawn.layout.title.subtitle.text
+
+
+def test_pointing_at_a_neighbour_tells_its_verdict_and_numbers() -> None:
+    found = taken_apart()
+    for trace in (viz.weights(found, PIXEL).data[0], viz.window(found, found.value[0], PIXEL).data[0]):
+        assert [[found.verdicts.index(word) for word in row] for row in trace.text] == found.verdict[0].tolist()
+        shown = np.array(trace.customdata)
+        np.testing.assert_allclose(shown[..., 0], 100 * found.weight[0], rtol=1e-6)
+        np.testing.assert_allclose(shown[..., 1], found.value[0], rtol=1e-6)
+        for index, plane in enumerate(found.planes, start=2):
+            np.testing.assert_allclose(shown[..., index], plane.value[0], rtol=1e-6)
+            assert f"{plane.symbol} %{{customdata[{index}]:.5f}}" in trace.hovertemplate
+
+
+@pytest.mark.parametrize("by", ["distance", "neighbour"])
+@pytest.mark.parametrize("name", ["starfm", "estarfm", "fsdaf"])
+def test_the_steps_of_the_sum_end_at_the_prediction(name: str, by: Any) -> None:
+    found = taken_apart(name)
+    drawn = viz.build_up(found, PIXEL, ["before", "after"], by=by)
+    bars = [trace for trace in drawn.data if trace.type == "bar"]
+    steps = sorted(step for trace in bars for step in zip(trace.y, trace.base, trace.x, strict=True))
+    at = found.base
+    for number, (row, start, adds) in enumerate(steps, start=1):
+        assert row == number and start == pytest.approx(at, abs=1e-12)
+        at += adds
+    assert at == pytest.approx(found.prediction, abs=1e-9)
+    assert sum(step[0] for trace in bars for step in trace.customdata) == (found.weight > 0).sum()
+    ends = next(trace for trace in drawn.data if trace.type == "scatter" and trace.mode == "markers")
+    assert list(ends.x) == pytest.approx([found.base, found.prediction], abs=1e-9)
+    assert len(drawn.layout.yaxis.ticktext) == len(steps) + 2
+    assert f"prediction {found.prediction:.5f}" in drawn.layout.yaxis.ticktext[-1]
+
+
+def test_the_sum_by_distance_keeps_pairs_and_rings_apart() -> None:
+    drawn = viz.build_up(by_hand(0.5), (4, 7), ["first", "second"])
+    assert list(drawn.layout.yaxis.ticktext) == [
+        "start 0.50000", "<b>first</b>  the pixel itself", "1 to 2 pixels away", "<b>second</b>  0 to 1 pixels away",
+        "1 to 2 pixels away", "<b>prediction 0.72500</b>",
+    ]  # fmt: skip
+    first, second = (trace for trace in drawn.data if trace.type == "bar")
+    assert (first.name, second.name) == ("first", "second") and first.marker.color != second.marker.color
+    np.testing.assert_allclose(first.x, [0.1, 0.05])
+    np.testing.assert_allclose(second.x, [0.1, -0.025])
+    np.testing.assert_allclose(second.base, [0.65, 0.75])
+    assert list(second.customdata[1]) == [1, 25, pytest.approx(-0.1), pytest.approx(-0.025), "1 to 2 pixels away"]
+
+
+def test_the_sum_by_neighbour_names_the_largest_and_takes_the_rest_together() -> None:
+    labels = viz.build_up(by_hand(), (4, 7), ["first", "second"], by="neighbour").layout.yaxis.ticktext
+    assert list(labels[1:-1]) == [
+        "<b>first</b>  the pixel itself", "<b>second</b>  1 left", "<b>first</b>  2 left", "<b>second</b>  2 left"
+    ]  # fmt: skip
+    found = explain(stack(), methods.get("starfm")(window=9, classes=3), "green", *PIXEL)
+    labels = viz.build_up(found, PIXEL, ["first", "second"], by="neighbour").layout.yaxis.ticktext
+    assert len(labels) == 13 and labels[-2].endswith(f"the other {(found.weight > 0).sum() - 10}")
+
+
+def test_the_sum_in_numbers_is_true() -> None:
+    assert viz.sum_in_numbers(by_hand(0.5), ["first", "second"]) == (
+        r"\begin{aligned}0.72500 &= \underbrace{0.50000}_{\text{start}} + "
+        r"\underbrace{0.6250\times 0.24000}_{\text{first}}\\ &+ \underbrace{0.3750\times 0.20000}_{\text{second}}"
+        r"\end{aligned}"
+    )
+    for name in ("starfm", "estarfm", "fsdaf"):
+        found = taken_apart(name)
+        total, parts = viz.sum_in_numbers(found, ["first", "second"]).split("&=")
+        summands = re.findall(r"\\underbrace\{(.*?)\}", parts)
+        numbers = [math.prod(float(n.strip(" ()")) for n in part.split(r"\times")) for part in summands]
+        assert sum(numbers) == pytest.approx(found.prediction, abs=2e-4)
+        assert f"{found.prediction:.5f}" in total
+
+
+def test_an_equation_in_plain_text_becomes_latex() -> None:
+    assert viz.equation(by_hand()) == r"F_2 = F_1 + \sum_i W_i \Delta F(i)"
+    assert viz.equation(taken_apart()).startswith(r"\begin{aligned}F_2(p)")
+
+
+def test_the_table_has_the_numbers_of_the_pair_and_ends_with_the_prediction() -> None:
+    rows = [tuple(row.values()) for row in viz.term_rows(by_hand(0.5), 1)]
+    assert rows == [
+        ("Fₖ(p)", "of the second", "0.35000", "reflectance"),
+        ("n₂", "of both", "4", "pixels"),
+        ("V", "none", "missing", "no unit"),
+        ("start", "what the sum is added to", "0.50000", "reflectance"),
+        ("sum", "weight x what it says, over all neighbours", "0.22500", "reflectance"),
+        ("prediction", "what all parts add up to", "0.72500", "reflectance"),
+    ]
+    assert [row["symbol"] for row in viz.term_rows(by_hand(), 0)] == ["Fₖ(p)", "n₂", "V", "prediction"]

@@ -7,11 +7,44 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Term:
-    """One number of the equation."""
+    """One number of the equation.
+
+    Parameters
+    ----------
+    symbol, meaning : str
+        As in the equation, and in words; plain text.
+    value : float
+        The number; NaN where it is missing.
+    unit : str
+        "1" for a number without unit.
+    pair : int, optional
+        Index of the pair that the number belongs to; None = it is of all of them.
+    """
 
     symbol: str
     meaning: str
     value: float
+    unit: str = "reflectance"
+    pair: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One quantity of the equation at every neighbour, to be looked at as a map.
+
+    Parameters
+    ----------
+    symbol, meaning : str
+        As in the equation, and in words; plain text.
+    value : numpy.ndarray
+        ``(pair, y, x)``; NaN where it is missing.
+    unit : str
+        "1" for a number without unit.
+    """
+
+    symbol: str
+    meaning: str
+    value: np.ndarray
     unit: str = "reflectance"
 
 
@@ -41,6 +74,10 @@ class Explanation:
         The numbers of the equation, in the order in which they are computed.
     note : str
         A special case that decided, in words; else "".
+    latex : str
+        The equation once more, as LaTeX for the eye; "" = show `equation`.
+    planes : tuple of Plane
+        What the weights were made of, neighbour by neighbour.
     """
 
     rows: slice
@@ -54,6 +91,8 @@ class Explanation:
     equation: str
     terms: tuple[Term, ...]
     note: str = ""
+    latex: str = ""
+    planes: tuple[Plane, ...] = ()
 
     @property
     def prediction(self) -> float:

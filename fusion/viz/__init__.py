@@ -6,6 +6,7 @@ amounts, blue-white-red for differences (blue = too dark, red = too bright), Oka
 """
 
 from ._layout import TEMPLATE
+from .explanation import build_up, equation, subscripts, sum_in_numbers, term_rows, weights, window
 from .figures import compare, image, spectrum, timeline
 from .notebooks import swipe, to_map
 from .pictures import (
@@ -40,11 +41,13 @@ __all__ = [
     "apa",
     "bars",
     "bound_of",
+    "build_up",
     "colour_of",
     "combinations",
     "compare",
     "difference",
     "difference_rgba",
+    "equation",
     "error_map",
     "image",
     "legend",
@@ -55,8 +58,13 @@ __all__ = [
     "scale",
     "scatter",
     "spectrum",
+    "subscripts",
+    "sum_in_numbers",
     "swipe",
     "symbol_of",
+    "term_rows",
     "timeline",
     "to_map",
+    "weights",
+    "window",
 ]
