@@ -1,6 +1,7 @@
-"""Accuracy of every method on the real scenes, beside the floors.
+"""Accuracy of every method on the real scenes, beside the floors and the best public program of the same name.
 
 Run: FUSION_TEST_DATA=... python benchmarks/accuracy.py [--methods starfm] [--set classes=5] [--json FILE]
+     FUSION_TEST_DATA=... python benchmarks/accuracy.py --peers     only the rows that have a peer
 
 The folder holds public benchmark scenes as GeoTIFF (int16 reflectance x 10 000). "raw" takes the coarse image as
 distributed on the fine grid (ratio 1); "blocks" takes its 16 x 16 block means (ratio 16).
@@ -12,7 +13,9 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,32 +26,101 @@ from fusion.stack import UNKNOWN_DAY
 METRICS = ("RMSE", "AD", "CC", "SSIM", "SAM", "ERGAS", "EDGE", "LBP")
 RATIO = 16
 
+Case = tuple[str, Stack, Scene]  # its name, the problem and the hidden truth
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A public program, measured on the same images with these settings, and the RMSE to reach."""
+
+    case: str
+    method: str
+    parameters: dict[str, Any]
+    target: float
+    name: str
+    rmse: float
+
+
+RAW2 = "BOREAS raw, 2 pairs, as distributed"
+LGC = "LGC flood (simulated coarse), 1 pair, blocks"
+SHENZHEN = "Shenzhen 0..479, 1 pair, blocks"
+PEERS = (
+    Peer(RAW2, "estarfm", {}, 0.0078, "author's Python", 0.00757),
+    Peer(RAW2, "starfm", {"classes": 40}, 0.0082, "C++, window 31, 40 classes", 0.00818),
+    Peer("BOREAS raw, 2 pairs, blocks", "efast", {}, 0.0077, "author's Python", 0.00765),
+    Peer(LGC, "fsdaf", {}, 0.0201, "author's Python", 0.02011),
+    Peer(LGC, "fitfc", {}, 0.0214, "C++", 0.02136),
+    Peer(LGC, "starfm", {"classes": 4}, 0.0235, "C++, 4 classes", 0.02351),
+    Peer(SHENZHEN, "fitfc", {}, 0.0276, "C++", 0.02758),
+    Peer(SHENZHEN, "starfm", {"classes": 4}, 0.0291, "C++, 4 classes", 0.02912),
+)
+
 
 def main() -> int:
-    """Print the table; optionally write it as JSON."""
+    """Print the tables; optionally write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--methods", default=",".join(methods.names()))
+    parser.add_argument("--peers", action="store_true", help="leave out the table of every case")
+    parser.add_argument("--methods", type=lambda text: text.split(","), default=list(methods.names()))
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="of every method that has it")
     options = parser.parse_args()
     given = {name: float(value) for name, value in (text.split("=") for text in options.set)}
     if not os.environ.get("FUSION_TEST_DATA"):
         sys.exit("Set FUSION_TEST_DATA to the folder of the benchmark scenes.")
-    rows = []
-    for name, stack, truth in cases(Path(os.environ["FUSION_TEST_DATA"])):
-        print(f"\n{name}\n  {'method':10}" + "".join(f"{metric:>8}" for metric in METRICS) + "   CPU s")
-        for method in (configured(m, given) for m in options.methods.split(",")):
-            fuse(stack[: 4 * stack.ratio, : 4 * stack.ratio], method)  # compile before the clock starts
-            start = time.process_time()
-            prediction = fuse(stack, method)
-            seconds = time.process_time() - start
-            table = evaluate(prediction, truth, METRICS, ratio=RATIO)
-            means = {metric: table[metric]["mean"] for metric in METRICS}
-            print(f"  {method.title:10}" + "".join(f"{value:8.4f}" for value in means.values()) + f"{seconds:8.2f}")
-            rows.append({"case": name, "method": method.name(), "cpu_s": seconds, **means})
+    found = list(cases(Path(os.environ["FUSION_TEST_DATA"])))
+    rows = [] if options.peers else [row for case in found for row in table(case, options.methods, given)]
+    rows += beside_peers(found, options.methods)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1))
     return 0
+
+
+def table(case: Case, names: list[str], given: dict[str, float]) -> Iterator[dict[str, Any]]:
+    """Every method on one case; all metrics."""
+    name, stack, truth = case
+    print(f"\n{name}\n  {'method':10}" + "".join(f"{metric:>8}" for metric in METRICS) + "   CPU s")
+    for method in (configured(each, given) for each in names):
+        if len(stack.days) < method.pairs:
+            print(f"  {method.title:10}  wants {method.pairs} pairs")
+            continue
+        means, seconds = measured(method, stack, truth)
+        print(f"  {method.title:10}" + "".join(f"{value:8.4f}" for value in means.values()) + f"{seconds:8.2f}")
+        yield {"case": name, "method": method.name(), "cpu_s": seconds, **means}
+
+
+def beside_peers(found: list[Case], names: list[str]) -> Iterator[dict[str, Any]]:
+    """Each method of which there is a public program: with its settings, with our defaults, and the floors."""
+    print("\nRMSE beside the best public program of the same name, on the same images")
+    heads = ("nearest", "delta", "target", "ours", "EDGE", "met", "peer", "defaults", "EDGE")
+    print(f"  {'case':46}{'method':10}" + "".join(f"{head:>9}" for head in heads) + "  peer, and its settings here")
+    by_name = {name: (stack, truth) for name, stack, truth in found}
+    for peer in (each for each in PEERS if each.method in names and each.method in methods.names()):
+        stack, truth = by_name[peer.case]
+        floors = [measured(methods.get(name)(), stack, truth)[0]["RMSE"] for name in ("nearest", "delta")]
+        ours, usual = (
+            measured(methods.build(peer.method, parameters), stack, truth)[0] for parameters in (peer.parameters, {})
+        )
+        met = round(ours["RMSE"], 4) <= peer.target  # targets are stated with four digits
+        cells = (
+            *(f"{rmse:.5f}" for rmse in floors), f"{peer.target:.4f}", f"{ours['RMSE']:.5f}", f"{ours['EDGE']:+.3f}",
+            "yes" if met else "NO", f"{peer.rmse:.5f}", f"{usual['RMSE']:.5f}", f"{usual['EDGE']:+.3f}",
+        )  # fmt: skip
+        words = ", ".join(f"{key}={value}" for key, value in peer.parameters.items())
+        print(
+            f"  {peer.case:46}{peer.method:10}" + "".join(f"{cell:>9}" for cell in cells) + f"  {peer.name}"
+            + (f"; {words}" if words else "")
+        )  # fmt: skip
+        yield {"peer": asdict(peer), "ours": ours, "defaults": usual, "floors": floors, "met": met}
+
+
+def measured(method: Method, stack: Stack, truth: Scene) -> tuple[dict[str, float], float]:
+    """Metrics, mean over bands, and CPU seconds."""
+    fuse(stack[: 4 * stack.ratio, : 4 * stack.ratio], method)  # compile before the clock starts
+    start = time.process_time()
+    prediction = fuse(stack, method)
+    seconds = time.process_time() - start
+    result = evaluate(prediction, truth, METRICS, ratio=RATIO)
+    return {metric: result[metric]["mean"] for metric in METRICS}, seconds
 
 
 def configured(name: str, given: dict[str, float]) -> Method:
@@ -57,7 +129,7 @@ def configured(name: str, given: dict[str, float]) -> Method:
     return methods.build(name, {key: value for key, value in given.items() if key in known})
 
 
-def cases(root: Path) -> Iterator[tuple[str, Stack, Scene]]:
+def cases(root: Path) -> Iterator[Case]:
     """Every case: its name, the stack and the hidden truth."""
     bands = ("green", "red", "nir")
     for label, folder in (("BOREAS raw", "boreas_estarfm_2001"), ("BOREAS coreg", "boreas_estarfm_2001/coreg")):

@@ -8,6 +8,7 @@
 from . import methods, sources
 from .engine import fuse
 from .errors import Cancelled, FusionError
+from .explain import explain
 from .methods import Method, param, register
 from .metrics import evaluate
 from .preprocess import aggregate
@@ -33,6 +34,7 @@ __all__ = [
     "Stack",
     "aggregate",
     "evaluate",
+    "explain",
     "fuse",
     "holdout",
     "load",

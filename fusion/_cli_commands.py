@@ -11,7 +11,7 @@ from typing import Any
 
 from odc.geo.geobox import GeoBox
 
-from . import methods
+from . import estimate, methods
 from ._cli_files import check_output, read_area, read_recipe, write_scene, write_text
 from ._cli_text import Progress, note, percent, print_json, seconds, strong, table
 from .errors import FusionError
@@ -23,6 +23,8 @@ from .scene import Scene
 from .sources import Dates, Item
 from .sources import get as get_source
 from .stack import Stack
+
+LARGE = 1_500_000  # fine pixels; to measure a method for an estimate takes a tenth of the run
 
 
 def list_methods(args: argparse.Namespace) -> int:
@@ -182,9 +184,13 @@ def read(recipe: Recipe) -> Stack:
 
 
 def fused(recipe: Recipe, stack: Stack, args: argparse.Namespace) -> Scene:
-    """Fuse a recipe with a progress bar."""
+    """Fuse a recipe with a progress bar, after saying how long it will take if that is known or cheap to know."""
     if args.threads:
         os.environ["FUSION_THREADS"] = str(args.threads)
+    size = estimate.Size.of(stack)
+    expected = estimate.seconds(recipe.method, size, measure=size.height * size.width >= LARGE)
+    if expected is not None:
+        note(f"{recipe.method.title}: {estimate.words(expected)} on this machine")
     with Progress(recipe.method.title) as progress, ThreadPoolExecutor(args.threads or os.cpu_count()) as executor:
         return run(recipe, stack=stack, tile=args.tile or 1024, executor=executor, progress=progress)
 

@@ -10,7 +10,7 @@ from fusion import methods, viz
 from fusion.errors import FusionError
 from fusion.methods import Method
 from fusion.scene import Scene
-from pages._shared import downloads, frame, maps, messages, runs, state, views
+from pages._shared import downloads, frame, maps, messages, runs, state, times, views
 from pages._shared.forms import bound, form, remembered
 
 
@@ -30,6 +30,8 @@ def choose_methods(work: state.Work) -> None:
         with st.expander(f"{method.title}: {method.summary()}"):
             st.markdown(method.explanation())
             st.caption(method.paper)
+            if work.target and work.pairs:
+                st.caption(f"Time on this machine: {times.words(state.recipe(work, method))}")
             form(
                 type(method), method.parameters(), key=f"method-{method.name()}",
                 apply=partial(set_parameter, method.name()),
@@ -92,7 +94,10 @@ with frame.page("Fuse", "Choose one or more methods, run them, and see what they
     recipes = [state.recipe(work, method) for method in work.methods]
     if not recipes:
         st.info("Choose at least one method.")
-    if st.button("Fuse", type="primary", disabled=not recipes, icon=":material/merge:"):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button("Fuse", type="primary", disabled=not recipes, icon=":material/merge:")
+        times.show(recipes)
+    if pressed:
         runs.start(recipes)
     rows = runs.show(recipes)
     if found := views.results(work):

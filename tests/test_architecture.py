@@ -29,6 +29,8 @@ ORDER = (
     "viz",
     "methods",
     "engine",
+    "explain",
+    "estimate",
     "training",
     "recipe",
     "propose",

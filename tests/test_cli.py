@@ -21,7 +21,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 import fusion
-from fusion import methods
+from fusion import _cli_commands, estimate, methods
 from fusion.__main__ import main
 from fusion._cli_parser import EVALUATE, METHODS, OVERVIEW, RUN, SEARCH, parser_of
 from fusion._cli_text import Progress, print_json, seconds, strong, table
@@ -35,8 +35,9 @@ PROG = "python -m fusion"
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Every test works in a folder of its own."""
+    """Every test works in a folder of its own, and leaves no measured times behind."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FUSION_CACHE", "off")
     return tmp_path
 
 
@@ -691,3 +692,18 @@ def until(terminal, text, worker):
             break
         shown += part
     return shown
+
+
+def test_run_says_before_it_starts_how_long_it_will_take_if_that_is_known(recipe, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(estimate, "seconds", lambda method, size, measure: asked.append((size, measure)) or 21.0)
+    assert main(["run", "recipe.json", "fused.tif"]) == 0
+    assert "Delta: about 20 s on this machine" in capsys.readouterr().err
+    assert asked == [(estimate.Size.of(fusion.load(recipe)), False)]  # a small image is not worth measuring
+
+
+def test_run_measures_the_time_of_a_large_image_first(recipe, capsys, monkeypatch):
+    monkeypatch.setattr(_cli_commands, "LARGE", 10_000)
+    monkeypatch.setattr(estimate, "seconds", lambda method, size, measure: None if measure else 1.0)
+    assert main(["run", "recipe.json", "fused.tif"]) == 0
+    assert "on this machine" not in capsys.readouterr().err  # asked for, and not known

@@ -3,20 +3,29 @@
 import base64
 import json
 import re
+import threading
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
+from rasterio.warp import transform
 from streamlit.testing.v1 import AppTest
 
-from fusion import methods
+from fusion import estimate, methods
 from fusion.errors import FusionError
+from fusion.estimate import Size
+from fusion.methods import Method
+from fusion.recipe import Recipe, run
+from fusion.scene import Scene
 from fusion.sources import sample
-from pages._shared import state
+from fusion.stack import Stack
+from pages._shared import runs, state
 from pages._shared.state import Work
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +35,7 @@ PAGES = ("area", "fuse", "compare", "evaluate", "methods")
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("FUSION_CACHE", "off")
     st.cache_data.clear()
     st.cache_resource.clear()
     yield AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
@@ -230,3 +240,134 @@ def test_a_link_alone_reads_nothing(app: AppTest, monkeypatch: pytest.MonkeyPatc
     assert asked == []
     button(visit(app, "compare"), "Show the images").click().run()
     assert asked
+
+
+def test_the_time_of_a_run_is_measured_in_the_background_and_shown(
+    app: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, known = threading.Event(), {}
+
+    def seconds(method: Method, size: Size) -> float:
+        finish.wait(30)
+        known[method.name()] = {"delta": 0.2, "starfm": 21.0}[method.name()]
+        return known[method.name()]
+
+    monkeypatch.setattr(estimate, "seconds", seconds)
+    page = visit(app.run(), "fuse")  # comes back although nothing is measured yet
+    assert "On this machine: Delta measuring..., STARFM measuring..." in texts(page)
+    finish.set()
+    patiently(lambda: len(known) == 2)
+    page.run()
+    assert "On this machine: Delta less than 1 s, STARFM about 20 s; together about 20 s" in texts(page)
+    assert "Time on this machine: about 20 s" in texts(page)
+
+
+def test_a_method_that_cannot_be_measured_has_no_time(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(method: Method, size: Size) -> float | None:
+        if method.name() == "delta":
+            return None
+        raise ZeroDivisionError("a fault of the method's own, which shows when it is run")
+
+    monkeypatch.setattr(estimate, "seconds", seconds)
+    page = visit(app.run(), "fuse")
+    patiently(lambda: "measuring" not in texts(page.run()))
+    assert "Delta unknown, STARFM unknown" in texts(page)
+
+
+def patiently(done: Callable[[], bool]) -> None:
+    """Wait for another thread, but not for ever."""
+    end = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+# Why this pixel?
+
+
+@pytest.fixture
+def compared(app: AppTest) -> AppTest:
+    """The Compare page with results of Delta and STARFM."""
+    page = visit(app.run(), "fuse")
+    button(page, "Fuse").click().run()
+    return visit(page, "compare")
+
+
+def clicked(page: AppTest, row: int, column: int) -> AppTest:
+    """The page after a click in the middle of a pixel."""
+    work = page.session_state["work"]
+    geobox = state.recipe(work, work.methods[0]).geobox
+    (lon,), (lat,) = transform(str(geobox.crs), "EPSG:4326", *([v] for v in geobox.pix2wld(column + 0.5, row + 0.5)))
+    page.session_state["clicked"] = (lon, lat)
+    page.run()
+    assert not page.exception and not page.error
+    return page
+
+
+def results(page: AppTest) -> dict[str, Scene]:
+    work = page.session_state["work"]
+    return {method.name(): run(state.recipe(work, method)) for method in work.methods}
+
+
+def test_the_parts_of_a_clicked_pixel_add_up_to_the_result(compared: AppTest) -> None:
+    truth = results(compared)["starfm"]
+    for row, column, band in ((0, 99, "nir"), (53, 62, "nir"), (20, 31, "red")):
+        page = clicked(compared, row, column)
+        by_label(page.selectbox, "Band explained").set_value(band).run()
+        shown = {metric.label: metric.value for metric in page.metric}
+        value = f"{truth.data[truth.bands.index(band), row, column]:.6f}"
+        assert shown["The result holds (reflectance)"] == value
+        assert float(shown["The parts add up to (reflectance)"]) == pytest.approx(float(value), abs=2e-6)
+        assert f"row {row}, column {column}" in texts(page)
+        table = page.table[0].value
+        assert float(table["value"].iloc[-1]) == pytest.approx(float(value), abs=1.1e-5)
+        assert any("F_2(p)" in block.value for block in page.latex)
+
+
+def test_the_second_click_finds_what_the_method_knows_of_the_whole_image(
+    compared: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    prepare = methods.get("starfm").prepare
+    monkeypatch.setattr(methods.get("starfm"), "prepare", lambda *args: (asked.append(args), prepare(*args))[1])
+    clicked(clicked(compared, 10, 20), 30, 40)
+    assert len(asked) == 1
+
+
+def test_the_choices_of_the_explanation_change_what_is_drawn(compared: AppTest) -> None:
+    page = clicked(compared, 53, 62)
+    pair = by_label(page.selectbox, "Window of the pair")
+    other = next(option for option in pair.options if option != pair.value)
+    pair.set_value(other)
+    plane = by_label(page.selectbox, "Show beside the weights")
+    assert [option.partition(":")[0] for option in plane.options[1:]] == ["What each says", "S", "T", "D"]
+    plane.set_value(plane.options[-1])
+    by_label(page.radio, "Steps of the sum").set_value("neighbour").run()
+    assert not page.exception and not page.error
+    assert f"the pair k of {other}" in texts(page)
+    assert by_label(page.selectbox, "Show beside the weights").value == plane.options[-1]
+
+
+def test_without_a_click_or_a_result_that_explains_the_page_says_what_to_do(compared: AppTest) -> None:
+    assert "Click a pixel on a map to see which neighbours" in texts(compared)
+    compared.session_state["clicked"] = (0.0, 0.0)
+    assert "is outside the images: click inside them" in texts(compared.run())
+    page = visit(compared, "fuse")
+    by_label(page.multiselect, "Methods to run").set_value(["delta"]).run()
+    shown = texts(visit(page, "compare"))
+    assert "None of the results explains its pixels" in shown and "STARFM" in shown
+
+
+def test_a_pixel_without_prediction_says_why(compared: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = runs.stack
+
+    def cloudy(recipe: Recipe) -> Stack:
+        stack = load(recipe)
+        target = stack.target.copy()
+        target[:, 5, 6] = np.nan
+        return replace(stack, target=target)
+
+    monkeypatch.setattr(runs, "stack", cloudy)
+    page = clicked(compared, 53, 62)
+    assert "missing in the coarse target or in every pair" in texts(page)
+    assert not page.metric

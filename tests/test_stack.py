@@ -262,7 +262,5 @@ def test_a_class_map_is_cut_with_the_images_and_checked():
     np.testing.assert_array_equal(mapped.select([1]).classes, classes)
     assert problem[4:12, 8:28].classes is None
     for wrong in (classes.T, classes.astype(np.int64), classes[None]):
-        with pytest.raises(
-            FusionError, match=r"wants int16 \(y, x\) of 20 x 28 .*got .*classes from 0"
-        ):
+        with pytest.raises(FusionError, match=r"wants int16 \(y, x\) of 20 x 28 .*got .*classes from 0"):
             replace(problem, classes=wrong)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fusion import FusionError, Pair, Scene, fuse, holdout, methods
+from fusion.methods import _windows
 from fusion.methods._windows import distance_weights, similar_sum, similar_sum_torch
 from fusion.scene import identity_geobox
 from landscapes import bare, block_mean, stack
@@ -196,8 +197,9 @@ def test_compiled_and_torch_kernels_agree(monkeypatch, shape, window):
 def test_the_device_and_the_number_of_threads_change_nothing(monkeypatch):
     problem = stack((-40, 25), gaps=1)
     got = []
+    monkeypatch.setenv("FUSION_DEVICE", "cpu")
     for place, threads in (("cpu", "1"), ("cpu", "3"), ("cpu:0", "")):  # the last one goes through torch
-        monkeypatch.setenv("FUSION_DEVICE", place)
+        monkeypatch.setattr(_windows, "device", lambda place=place: place)
         monkeypatch.setenv("FUSION_THREADS", threads)
         got.append(run(problem, window=9))
     np.testing.assert_array_equal(got[0], got[1])
@@ -303,3 +305,72 @@ def test_boreas_with_block_means_beats_the_copy(test_data):
     # Ours had .00743. Here delta is better than STARFM, .00714: with smooth change the mean over two pairs wins.
     error = errors(test_data / "boreas_estarfm_2001", 16)
     assert error["starfm"] <= 0.0082 and error["starfm"] < error["nearest"]
+
+
+def by_class(problem, classes, window):
+    """Equations 2 to 16 with similarity by a class map, in plain Python; an unknown class is like no other."""
+    pairs, bands, height, width = problem.fine.shape
+    out = np.full((bands, height, width), np.nan)
+    for b, y, x in np.ndindex(bands, height, width):
+        f, c, c2 = (a.astype(float) for a in (problem.fine[:, b], problem.coarse[:, b], problem.target[b]))
+        s, t = np.abs(f - c), np.abs(c - c2)
+        here = [k for k in range(pairs) if np.isfinite(f[k, y, x] + c[k, y, x] + c2[y, x])]
+        if not here:
+            continue
+        most_s = max(s[k, y, x] for k in here) + math.hypot(0.005, 0.005)
+        most_t = max(t[k, y, x] for k in here) + math.sqrt(2) * 0.005
+        top = bottom = 0.0
+        for k in here:
+            for j in range(max(0, y - window // 2), min(height, y + window // 2 + 1)):
+                for i in range(max(0, x - window // 2), min(width, x + window // 2 + 1)):
+                    same = classes[j, i] == classes[y, x] if classes[y, x] >= 0 else (j, i) == (y, x)
+                    if not same or not s[k, j, i] < most_s or not t[k, j, i] < most_t:  # NaN is less than nothing
+                        continue
+                    cost = math.log(s[k, j, i] * 1e4 + 2) * math.log(t[k, j, i] * 1e4 + 2)
+                    weight = 1 / (cost * (1 + math.hypot(j - y, i - x) / 25))
+                    top += weight * (f[k, j, i] + c2[j, i] - c[k, j, i])
+                    bottom += weight
+        out[b, y, x] = top / bottom
+    return out
+
+
+def patchwork(gaps=0):
+    """A problem at ratio 1 in which S and T differ from pixel to pixel, and a class map with unknown places."""
+    rng = np.random.default_rng(11)
+    problem = stack((-40, 25), rows=9, columns=13, ratio=1, gaps=gaps)
+    coarse, target = (a + rng.normal(0, 0.01, a.shape).astype(np.float32) for a in (problem.coarse, problem.target))
+    classes = np.kron(rng.integers(0, 3, (3, 5)), np.ones((3, 3)))[:9, :13].astype(np.int16)
+    classes[3:7, 4:9] = -1
+    return replace(problem, coarse=coarse, target=target, classes=classes)
+
+
+@pytest.mark.parametrize("gaps", [0, 2])
+def test_the_equations_with_classes_in_plain_python_give_the_same(gaps):
+    problem = patchwork(gaps)
+    got = run(problem, window=5, similarity="classes")
+    np.testing.assert_allclose(got, by_class(problem, problem.classes, 5), atol=2e-6)
+    assert np.isnan(got).any() == bool(gaps)
+
+
+def test_a_pixel_of_unknown_class_is_predicted_from_itself():
+    problem = replace(patchwork().select([0]), classes=np.full((9, 13), -1, np.int16))
+    got = run(problem, window=7, similarity="classes")
+    np.testing.assert_allclose(got, problem.fine[0] + problem.target - problem.coarse[0], atol=1e-6)
+
+
+def test_without_a_map_the_classes_are_found_in_the_fine_image():
+    # Two surfaces, told apart by the second band only: within the first band's tolerance all is one.
+    rng = np.random.default_rng(5)
+    kind = rng.integers(0, 2, (12, 16)).astype(np.int16)
+    fine = rng.normal(0, 0.005, (1, 2, 12, 16)) + np.array([0.2 + 0 * kind, 0.1 + 0.4 * kind])
+    coarse, target = fine + rng.normal(0, 0.01, fine.shape), fine[0] + rng.normal(0, 0.01, fine.shape[1:])
+    problem = bare(fine, coarse, target)
+    got = run(problem, window=5, similarity="classes", classes=2)
+    np.testing.assert_allclose(got, by_class(problem, kind, 5), atol=2e-6)
+    assert np.abs(got - run(problem, window=5, classes=2))[0].max() > 1e-3
+
+
+def test_tiles_with_unknown_classes_are_those_of_the_whole():
+    problem = patchwork()
+    method = STARFM(window=5, similarity="classes")
+    np.testing.assert_allclose(fuse(problem, method, tile=4).data, fuse(problem, method).data, atol=1e-6)

@@ -1,0 +1,232 @@
+"""How long a run will take on this machine: measured once per method and parameters, then remembered.
+
+A method is run on small synthetic scenes of growing size, so that what every run costs and what every pixel costs can
+be told apart. The two numbers are kept in memory and in ``times.json`` in the user's cache folder; the environment
+variable ``FUSION_CACHE`` names another folder, and ``FUSION_CACHE=off`` keeps them in memory only. A file that cannot
+be read or written is no error: then it is measured again.
+"""
+
+import json
+import math
+import os
+import platform
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .engine import fuse
+from .errors import Cancelled, FusionError
+from .methods import Method
+from .methods._device import device
+from .scene import identity_geobox
+from .stack import Stack
+
+SIDES = (32, 96, 192, 384)  # of the scenes, at least, in fine pixels; in the last ones samples for classes are full
+LONG = 1.5  # seconds: a larger scene that would take longer is left out
+TOO_LONG = 6.0, 60.0  # seconds: a scene, or a compilation, that takes longer is given up
+TILE = 1024  # as fuse cuts by itself
+MOST = 1000  # entries of the file; the oldest go
+
+Clock = Callable[[], float]
+Cost = tuple[float, float]  # seconds per run and per fine pixel worked on
+
+_COSTS: dict[str, Cost] = {}
+_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the time of a run depends on beside method and machine; height and width in fine pixels."""
+
+    pairs: int
+    bands: int
+    height: int
+    width: int
+    ratio: int
+
+    @classmethod
+    def of(cls, stack: Stack) -> "Size":
+        """Size of a stack."""
+        pairs, bands, height, width = stack.fine.shape
+        return cls(pairs, bands, height, width, stack.ratio)
+
+
+def seconds(method: Method, size: Size, *, measure: bool = True, clock: Clock = time.perf_counter) -> float | None:
+    """Estimate how long ``fuse`` will take here, in seconds on the clock on the wall.
+
+    Parameters
+    ----------
+    method : Method
+        With its parameters.
+    size : Size
+        Of the stack.
+    measure : bool
+        Whether to measure a method that was not measured yet with these parameters, pairs, bands, ratio and device;
+        about a second the first time, at most some.
+    clock : callable
+        Seconds from any start; for tests.
+
+    Returns
+    -------
+    float or None
+        None if it is not known, or the method cannot use such a stack.
+
+    Examples
+    --------
+    >>> from fusion import methods
+    >>> 0 < seconds(methods.get("nearest")(), Size(pairs=1, bands=6, height=500, width=500, ratio=16)) < 10
+    True
+    """
+    key = _key(method, size)
+    cost = _COSTS.get(key) or _kept().get(key)
+    if cost is None and measure and (cost := _measured(method, size, clock)):
+        _keep(key, cost)
+    if cost is None:
+        return None
+    _COSTS[key] = cost
+    return cost[0] + cost[1] * _worked(method, size)
+
+
+def words(time: float) -> str:
+    """Duration for a reader: "less than 1 s", "about 7 s", "about 20 s", "about 3 min" or "about 2 h"."""
+    if time < 1:
+        return "less than 1 s"
+    if time < 10:
+        return f"about {time:.0f} s"
+    if time < 57.5:
+        return f"about {5 * round(time / 5)} s"
+    if time < 90 * 60:
+        return f"about {max(round(time / 60), 1)} min"
+    return f"about {round(time / 3600)} h"
+
+
+def _measured(method: Method, size: Size, clock: Clock) -> Cost | None:
+    """Cost by the two largest scenes that do not take long; None if the method cannot use such a scene."""
+    counts = {-(-side // size.ratio) for side in SIDES}
+    scenes = [
+        landscape(size.pairs, size.bands, n, size.ratio) for n in sorted(counts | {max(counts) + 1})[: len(SIDES)]
+    ]
+    if _timed(method, scenes[0], clock, TOO_LONG[1]) is None:  # compiles
+        return None
+    points: list[tuple[int, float]] = []  # pixels, seconds
+    for stack in scenes:
+        taken = _timed(method, stack, clock, TOO_LONG[0])
+        if taken is None:
+            break
+        growth = taken - points[-1][1] if points else 0.0
+        points.append((stack.fine[0, 0].size, taken))
+        if len(points) > 1 and taken + 4 * growth > LONG:
+            break
+    if len(points) < 2:
+        return None
+    (few, short), (many, long) = points[-2:]
+    rate = max(long - short, 0.0) / (many - few)
+    return max(long - rate * many, 0.0), rate
+
+
+def _timed(method: Method, stack: Stack, clock: Clock, limit: float) -> float | None:
+    """Seconds of one run; None if it is refused or takes too long."""
+    start = clock()
+
+    def watch(fraction: float) -> None:
+        if clock() - start > limit:
+            raise Cancelled
+
+    try:
+        fuse(stack, method, progress=watch)
+    except (FusionError, Cancelled):
+        return None
+    return clock() - start
+
+
+def _worked(method: Method, size: Size) -> int:
+    """Fine pixels that all tiles together work on, their halos included."""
+    side, margin = (-(-length // size.ratio) * size.ratio for length in (TILE, method.halo(size.ratio)))
+
+    def along(length: int) -> int:
+        return sum(min(at + side + margin, length) - max(at - margin, 0) for at in range(0, length, side))
+
+    return along(size.height) * along(size.width)
+
+
+def landscape(pairs: int, bands: int, coarse: int, ratio: int) -> Stack:
+    """A scene of `coarse` x `coarse` coarse pixels: fields of many sizes and shades, with texture, that all change."""
+    random, side = np.random.default_rng(0), coarse * ratio
+    cuts = (np.cumsum(random.integers(8, 30, side)) for _ in range(2))
+    y, x = (np.searchsorted(cut, np.arange(side)) for cut in cuts)
+    fields = y[:, None] * (x.max() + 1) + x
+    shade, pace = random.uniform(0.05, 0.45, (2, bands, int(fields.max()) + 1))
+    images = [
+        shade[:, fields] + 0.2 * k * pace[:, fields] / pairs + random.normal(0, 0.01, (bands, side, side))
+        for k in range(pairs + 1)
+    ]
+    fine = np.array(images, np.float32)
+    means = fine.reshape(pairs + 1, bands, coarse, ratio, coarse, ratio).mean((3, 5), dtype=np.float32)
+    days = tuple(range(-8 * pairs, 0, 8))
+    names = tuple(f"band {b}" for b in range(bands))
+    return Stack(fine[:-1], means[:-1], means[-1], days, identity_geobox(side, side), names)
+
+
+def _key(method: Method, size: Size) -> str:
+    """All that a cost depends on, as text."""
+    from . import __version__
+
+    threads = os.environ.get("FUSION_THREADS", "").strip()
+    machine = [platform.node(), platform.machine(), os.cpu_count(), threads, device()]
+    problem = [method.name(), method.parameters(), size.pairs, size.bands, size.ratio]
+    return json.dumps([__version__, *machine, *problem], sort_keys=True)
+
+
+def folder() -> Path | None:
+    """Where costs are kept; None = nowhere."""
+    named = os.environ.get("FUSION_CACHE", "").strip()
+    if named.lower() in ("off", "0", "no"):
+        return None
+    if named:
+        return Path(named)
+    base = Path(os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "")
+    try:
+        return (base if base.is_absolute() else Path.home() / ".cache") / "meantime"
+    except RuntimeError:  # this user has no home
+        return None
+
+
+def _kept() -> dict[str, Cost]:
+    """What the file holds; nothing if it is missing, unreadable or broken."""
+    place = folder()
+    try:
+        body = json.loads((place / "times.json").read_text(encoding="utf-8")) if place else {}
+        return {str(key): (_number(fixed), _number(rate)) for key, (fixed, rate) in body.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"wanted seconds, got {value!r}")
+    return float(value)
+
+
+def _keep(key: str, cost: Cost) -> None:
+    """Add to the file, which is replaced whole, so that nobody reads half of it.
+
+    Of two processes that write at the same moment one may lose its entry, which is then measured again.
+    """
+    place = folder()
+    if place is None:
+        return
+    with _LOCK, suppress(OSError):  # read-only or full: memory will do
+        place.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=place, prefix="times-", suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(dict(list({**_kept(), key: cost}.items())[-MOST:]), file)
+            os.replace(draft, place / "times.json")
+        finally:
+            Path(draft).unlink(missing_ok=True)
