@@ -1,31 +1,27 @@
 """The window kernel of ESTARFM: sums over the similar neighbours of every pixel, for all bands at once.
 
 Two forms of one kernel: compiled for the CPU with numba, and torch operations over window shifts for a GPU; tested to
-agree. On the CPU the similarity test, which all bands share, writes a mask of 16-bit comparisons along rows; only
-neighbours that pass are visited, and each adds one contiguous vector with the planes of all bands.
+agree. On the CPU the similarity test, which all bands share, compares 64 neighbours at once in 16 bits; only those
+that pass are visited, and each adds one contiguous vector with the numbers of all bands to sums that stay in registers.
 
-The floor with window 51, two pairs and 6 bands, on one core whose nearest cache gives 156 GB/s: the test reads
-2601 x 12 levels of 2 bytes for each pixel, 0.4 us, and takes 1.3 us; to list those that pass takes up to 1.5 us. A
-visit adds 49 floats, 1.3 ns, and takes 4.7 to 6 ns: the vectors come from the second cache, and each four ask whether
-arrays overlap. With all else (interpolation, means, regression, 1.5 us) that is 0.55 CPU seconds per megapixel and
-band, and 1 to 1.3 more for each thousand similar neighbours. Tried and left: vectors spelled in LLVM (visits 15 to 35 %
-faster), matrix products of masks (3 us for any number of neighbours with AVX-512, twice that with AVX2, and the masks
-to be written), sums in 64 bits throughout (a third slower), one window row after the other (no gain).
+The floor with window 51, two pairs and 6 bands: the test takes three operations on 64 x 16 bits for each of 12 planes
+and 51 rows, with vectors of 32 bytes 0.9 us a pixel on a core of 3 GHz that does three a cycle. A visit loads and adds
+seven vectors of 8 floats, of which a core does two a cycle: 1.2 ns. `benchmarks/speed.py` prints what is reached.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ._device import device
 from ._pulse import stop_if_asked
+from ._vectors import LANES, PLAIN, WEIGHTED, WIDE, add_rows, count_bits, similar_bits
 from ._windows import _compiled, distance_weights, in_strips
 
-BLOCK = 256  # centres whose masks and lists of neighbours are in the processor's cache together
-GROUP = 4  # neighbours that are added at a time
-CHUNK = 64 * GROUP  # neighbours that are summed in 32 bits
+BLOCK = 64  # centres whose sums, and the row of neighbours they look at, are in the processor's first cache together
+ROWS = 5  # of a window that are summed in 32 bits, before they are added in 64
 TOP = 32767  # the highest level of a quantised fine image
 
 
@@ -38,7 +34,7 @@ class Planes:
     levels : numpy.ndarray
         ``(plane, y, x)`` uint16, 0 to `TOP`: fine images of all pairs and bands; anything where not `known`.
     limits : numpy.ndarray
-        ``(plane,)`` uint16: most that similar pixels differ by.
+        ``(plane,)`` uint16: similar pixels differ by no more.
     known : numpy.ndarray
         ``(y, x)`` bool: valid in all images of these pairs and in the target.
     fine, coarse, change : numpy.ndarray
@@ -93,45 +89,72 @@ def similar_sums(planes: Planes, wanted: np.ndarray, window: int, use: Use) -> N
     if device() != "cpu":
         use(0, len(wanted), similar_sums_torch(planes, wanted, window, device()))
         return
-    pairs, _, height, width = planes.fine.shape
-    half, padded = window // 2, width + window - 1
-    near = np.zeros((window, padded), np.float32)  # the strides of a window's rows, so that one index serves both
-    near[:, :window] = 1 / distance_weights(window, window / 2) - 1  # for t / d = t + (1 / d - 1) t
-    weighted = np.zeros(planes.fine.shape[1] * (2 * pairs + 4) + 1, np.float32)
-    weighted[planes.fine.shape[1] * (pairs + 4) :] = 1
+    pairs, bands, height, width = planes.fine.shape
+    limits = np.append(planes.limits, np.uint16(0))
+    near = np.zeros((window, -(-window // WIDE) * WIDE), np.float32)
+    near[:, :window] = 1 / distance_weights(window, window / 2)
+    shape = Shape(window, width, (pairs + 4) * bands, pairs * bands + 1)
 
     def strip(start: int, stop: int) -> None:
         if not wanted[start:stop].any():
             return
-        levels, known, table = _strip(planes, start - half, stop + half, half)
+        levels, table = _strip(planes, start - window // 2, stop + window // 2, shape)
         count = np.zeros((stop - start, width), np.int32)
-        sums = np.zeros((stop - start, width, table.shape[1]))
-        _sum_rows(levels, planes.limits, known, table, near.ravel(), weighted, wanted[start:stop], window, count, sums)
-        use(start, stop, Sums.of(count, np.ascontiguousarray(np.moveaxis(sums, -1, 0)), pairs))
+        sums = np.zeros((stop - start, width, shape.size))
+        _sum_rows(levels, limits, table, near, wanted[start:stop], shape, count, sums)
+        use(start, stop, Sums.of(count, shape.planes(sums), pairs))
 
     in_strips(strip, height)
 
 
-def _strip(planes: Planes, start: int, stop: int, half: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of the planes with a margin where nothing is known, and the table: one vector for each pixel."""
-    pairs, bands, height, width = planes.fine.shape
+class Shape(NamedTuple):
+    """How the arrays of a strip are laid out."""
+
+    window: int
+    width: int
+    plain: int  # numbers of a pixel that are summed as they are
+    weighted: int  # numbers that are summed with weights
+
+    @property
+    def vectors(self) -> tuple[int, int]:
+        """Vectors that hold the plain and the weighted numbers."""
+        return -(-self.plain // LANES), -(-self.weighted // LANES)
+
+    @property
+    def size(self) -> int:
+        """Numbers of a pixel in the table, with those that fill up vectors."""
+        return LANES * sum(self.vectors)
+
+    @property
+    def columns(self) -> int:
+        """Pixels in a row of levels: a comparison reads WIDE of them from any neighbour on."""
+        return self.width - 1 + -(-self.window // WIDE) * WIDE
+
+    def planes(self, sums: np.ndarray) -> np.ndarray:
+        """Sums ``(y, x, size)`` as planes ``(plane, y, x)``."""
+        first = LANES * self.vectors[0]
+        parts = sums[..., : self.plain], sums[..., first : first + self.weighted]
+        return np.concatenate([np.moveaxis(part, -1, 0) for part in parts])
+
+
+def _strip(planes: Planes, start: int, stop: int, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of levels ``(plane, y, x)``, the last plane 0 where known, else 1; and the table ``(y, x, size)``."""
+    half, height, width = shape.window // 2, *planes.known.shape
     rows, cut = stop - start, slice(max(start, 0), min(stop, height))
     inside = (slice(cut.start - start, cut.stop - start), slice(half, half + width))
-    levels = np.zeros((len(planes.levels), rows, width + 2 * half), np.uint16)
-    known = np.zeros((rows, width + 2 * half), np.uint8)
-    levels[:, *inside], known[inside] = planes.levels[:, cut], planes.known[cut]
-    table = np.zeros((rows * known.shape[1] + 1, bands * (2 * pairs + 4) + 1), np.float32)  # the last row stays zero
+    levels = np.ones((len(planes.levels) + 1, rows, shape.columns), np.uint16)
+    levels[:-1, *inside], levels[-1, *inside] = planes.levels[:, cut], ~planes.known[cut]
+    table = np.zeros((rows, width + 2 * half, shape.size), np.float32)
     _fill_table(
         planes.fine[:, :, cut], planes.coarse[:, :, cut], planes.change[:, :, cut], planes.quality[cut],
-        planes.known[cut], planes.mean_fine, planes.mean_coarse,
-        table[:-1].reshape(*known.shape, -1)[inside],
+        planes.known[cut], planes.mean_fine, planes.mean_coarse, LANES * shape.vectors[0], table[inside],
     )  # fmt: skip
-    return levels, known, table
+    return levels, table
 
 
 @_compiled
-def _fill_table(fine, coarse, change, quality, known, mean_fine, mean_coarse, table):  # type: ignore[no-untyped-def]
-    """Write what each pixel adds to the sums: C_k, F, CC, CF, FF by band, then (C_2 - C_k) / (1 - R), 1 / (1 - R)."""
+def _fill_table(fine, coarse, change, quality, known, mean_fine, mean_coarse, first, table):  # type: ignore[no-untyped-def]
+    """Write what each pixel adds: C_k, F, CC, CF, FF by band; from `first` on (C_2 - C_k) / (1 - R), 1 / (1 - R)."""
     pairs, bands, height, width = fine.shape
     for y in range(height):
         for x in range(width):
@@ -145,94 +168,79 @@ def _fill_table(fine, coarse, change, quality, known, mean_fine, mean_coarse, ta
                     c, f = coarse[k, b, y, x] - mean_coarse[b], fine[k, b, y, x] - mean_fine[b]
                     row[k * bands + b] = c
                     sum_f, sum_cc, sum_cf, sum_ff = sum_f + f, sum_cc + c * c, sum_cf + c * f, sum_ff + f * f
-                    row[(pairs + 4 + k) * bands + b] = change[k, b, y, x] * q
+                    row[first + k * bands + b] = change[k, b, y, x] * q
                 row[pairs * bands + b] = sum_f
                 row[(pairs + 1) * bands + b] = sum_cc
                 row[(pairs + 2) * bands + b] = sum_cf
                 row[(pairs + 3) * bands + b] = sum_ff
-            row[(2 * pairs + 4) * bands] = q
+            row[first + pairs * bands] = q
+
+
+def _sum_rows(
+    levels: np.ndarray,
+    limits: np.ndarray,
+    table: np.ndarray,
+    near: np.ndarray,
+    wanted: np.ndarray,
+    shape: Shape,
+    count: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    """Sum the rows `wanted` of a strip into ``count (y, x)`` and ``sums (y, x, size)``."""
+    _sum_blocks(
+        levels.ravel(), levels.shape[1] * levels.shape[2], shape.columns, limits, table.ravel(), table.shape[1],
+        near.ravel(), shape.window, wanted, *shape.vectors, count, sums,
+    )  # fmt: skip
 
 
 @_compiled
-def _sum_rows(levels, limits, known, table, near, weighted, wanted, window, count, sums):  # type: ignore[no-untyped-def]
-    """Sum rows; the arrays of neighbours have a margin of half a window on all sides."""
-    height, width = wanted.shape
-    padded, half = known.shape[1], window // 2
-    flat, part = table.ravel(), np.empty(table.shape[1], np.float32)
-    mask, some = np.empty((window, BLOCK), np.uint8), np.empty(BLOCK, np.uint8)
-    low = np.empty((len(levels), BLOCK), np.uint16)
-    found = np.empty((BLOCK, window * window + GROUP), np.int32)
-    number = np.empty(BLOCK, np.int64)
-    for y in range(height):
-        for x0 in range(0, width, BLOCK):
-            block = min(BLOCK, width - x0)
+def _sum_blocks(  # type: ignore[no-untyped-def]
+    levels, stride, columns, limits, table, pixels, near, window, wanted, plain, weighted, count, sums
+):
+    """Sum a strip, block of columns by block, so that what they look at stays in the processor's second cache."""
+    (height, width, size), half, planes = sums.shape, window // 2, len(limits)
+    least, most = np.empty(BLOCK * planes, np.uint16), (2 * limits).astype(np.uint16)
+    part, across = np.zeros(BLOCK * size, np.float32), len(near) // window
+    for x0 in range(0, width, BLOCK):
+        block = min(BLOCK, width - x0)
+        for y in range(height):
             if not wanted[y, x0 : x0 + block].any():
                 continue
-            for q in range(len(levels)):
-                for x in range(block):
-                    low[q, x] = levels[q, y + half, x0 + half + x] - limits[q]
-            number[:] = 0
-            for yy in range(y, y + window):
-                _mask_row(levels, known, yy, x0, low, limits, window, block, mask, some)
-                for x in range(block):
-                    if some[x] and wanted[y, x0 + x]:
-                        n, first, mine = np.uint64(number[x]), yy * padded + x0 + x, found[x]
-                        for dx in range(window):  # without a branch: what does not count is written over
-                            mine[n] = first + dx
-                            n += mask[dx, x]
-                        number[x] = n
             for x in range(block):
-                n, total = number[x], sums[y, x0 + x]
-                count[y, x0 + x] = n
-                found[x, n : n + GROUP] = len(table) - 1
-                for j in range(0, n, CHUNK):
+                for q in range(planes):
+                    centre = levels[q * stride + (y + half) * columns + x0 + half + x]
+                    least[x * planes + q] = centre - limits[q]
+            for row in range(window):
+                for x in range(block):
+                    if not wanted[y, x0 + x]:
+                        continue
+                    for dx in range(0, window, WIDE):
+                        first = (y + row) * columns + x0 + x + dx
+                        bits = similar_bits(levels, first, stride, least, x * planes, most, planes)
+                        if window - dx < WIDE:
+                            bits &= (np.uint64(1) << np.uint64(window - dx)) - np.uint64(1)
+                        if bits:
+                            count[y, x0 + x] += count_bits(bits)
+                            first = ((y + row) * pixels + x0 + x + dx) * size
+                            _add(bits, table, first, size, near, row * across + dx, part, x * size, plain, weighted)
+                if row % ROWS == ROWS - 1 or row == window - 1:
+                    for x in range(block):
+                        for q in range(size):
+                            sums[y, x0 + x, q] += part[x * size + q]
                     part[:] = 0
-                    _add(flat, found[x, j:], min(CHUNK, n - j), near, y * padded + x0 + x, weighted, part)
-                    for q in range(len(part)):
-                        total[q] += part[q]
 
 
 @_compiled
-def _mask_row(levels, known, yy, x0, low, limits, window, block, mask, some):  # type: ignore[no-untyped-def]
-    """Write which neighbours in row yy of a block of centres are similar, ``mask[dx, x]``, and ``some[x]`` if any is.
-
-    ``level - (centre - limit)``, in 16 bits that wrap, is at most twice the limit just where levels differ by no more
-    than the limit: one subtraction and one comparison. Levels of 15 bits never wrap into that range.
-    """
-    some[:] = 0
-    for dx in range(window):
-        similar, valid = mask[dx], known[yy, x0 + dx : x0 + dx + block]
-        for x in range(block):
-            similar[x] = valid[x]
-    for q in range(len(limits)):
-        least, most = low[q], np.uint16(2 * limits[q])
-        for dx in range(window):
-            similar, plane = mask[dx], levels[q, yy, x0 + dx : x0 + dx + block]
-            for x in range(block):
-                similar[x] &= np.uint16(plane[x] - least[x]) <= most
-    for dx in range(window):
-        similar = mask[dx]
-        for x in range(block):
-            some[x] |= similar[x]
-
-
-@_compiled
-def _add(flat, found, number, near, corner, weighted, part):  # type: ignore[no-untyped-def]
-    """Add the vectors of the neighbours found, four at a time; behind the last one the list goes on with zeros.
-
-    One loop over all planes, of which `weighted` says 1 where `near` counts and 0 elsewhere: two loops would be slower,
-    for each begins by asking whether its arrays overlap.
-    """
-    size, last = np.uint64(len(part)), len(near) - 1
-    for j in range(0, number, GROUP):
-        i0, i1, i2, i3 = found[j], found[j + 1], found[j + 2], found[j + 3]
-        w0, w1 = near[min(i0 - corner, last)], near[min(i1 - corner, last)]
-        w2, w3 = near[min(i2 - corner, last)], near[min(i3 - corner, last)]
-        o0, o1, o2, o3 = np.uint64(i0) * size, np.uint64(i1) * size, np.uint64(i2) * size, np.uint64(i3) * size
-        for plane in range(len(part)):
-            q = np.uint64(plane)  # numba asks of a signed sum whether it is negative
-            t0, t1, t2, t3 = flat[o0 + q], flat[o1 + q], flat[o2 + q], flat[o3 + q]
-            part[q] += ((t0 + t1) + (t2 + t3)) + weighted[q] * ((w0 * t0 + w1 * t1) + (w2 * t2 + w3 * t3))
+def _add(bits, table, first, size, near, at, total, to, plain, weighted):  # type: ignore[no-untyped-def]
+    """Add the numbers of the pixels found; all in one walk where the processor has registers enough."""
+    if plain <= PLAIN and weighted <= WEIGHTED:
+        add_rows(bits, table, first, size, near, at, total, to, plain, weighted)
+        return
+    for p in range(0, plain, PLAIN):
+        add_rows(bits, table, first + p * LANES, size, near, at, total, to + p * LANES, min(PLAIN, plain - p), 0)
+    for w in range(plain, plain + weighted, WEIGHTED):
+        some = min(WEIGHTED, plain + weighted - w)
+        add_rows(bits, table, first + w * LANES, size, near, at, total, to + w * LANES, 0, some)
 
 
 def similar_fine(planes: Planes, points: np.ndarray, window: int) -> np.ndarray:
