@@ -1,6 +1,6 @@
 """Accuracy of every method on the real scenes, beside the floors and the best public program of the same name.
 
-Run: FUSION_TEST_DATA=... python benchmarks/accuracy.py [--methods starfm] [--set classes=5] [--json FILE]
+Run: FUSION_TEST_DATA=... python -m benchmarks.accuracy [--methods starfm] [--set classes=5] [--json FILE]
      FUSION_TEST_DATA=... python benchmarks/accuracy.py --peers     only the rows that have a peer
 
 The folder holds public benchmark scenes as GeoTIFF (int16 reflectance x 10 000). "raw" takes the coarse image as

@@ -1,9 +1,9 @@
 """Speed and memory of every method at its target's settings, beside the time that its operations take at least.
 
-Run: python benchmarks/speed.py [--methods starfm,fsdaf] [--scene lab|flat] [--size 1000] [--json FILE]
-     python benchmarks/speed.py --scaling      time and memory from 0.25 to 16 megapixels
-     python benchmarks/speed.py --gpu          every method on the CPU and on the GPU: equal, and how fast
-     python benchmarks/speed.py --first        what the first use costs, before and after kernels are kept on disk
+Run: python -m benchmarks.speed [--methods starfm,fsdaf] [--scene lab|flat] [--size 1000] [--json FILE]
+     python -m benchmarks.speed --scaling      time and memory from 0.25 to 16 megapixels
+     python -m benchmarks.speed --gpu          every method on the CPU and on the GPU: equal, and how fast
+     python -m benchmarks.speed --first        what the first use costs, before and after kernels are kept on disk
 
 "lab" is the landscape lab (640 x 640 pixels, 6 bands, ratio 16), mirrored at its edges to the size asked for; "flat" is
 two plains with next to no noise, in which every neighbour is similar: the worst case of methods that skip dissimilar

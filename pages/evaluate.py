@@ -124,7 +124,7 @@ with frame.page(
     "Evaluate", "Hide a day that has a fine image, predict it, and see how far the methods can be trusted."
 ) as work:
     day, pairs = choose_day(work)
-    chosen = contenders(work)
+    chosen = state.able(contenders(work), pairs)
     recipes = [state.recipe(work, method, day, pairs) for method in chosen]
     st.markdown(
         f"Runs **{', '.join(method.title for method in chosen)}**. Nearest and Delta are the floors: a method that "

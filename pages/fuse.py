@@ -11,12 +11,13 @@ from fusion.errors import FusionError
 from fusion.methods import Method
 from fusion.scene import Scene
 from pages._shared import downloads, frame, maps, messages, runs, state, times, views
+from pages._shared.catalogue import ordered
 from pages._shared.forms import bound, form, remembered
 
 
 def choose_methods(work: state.Work) -> None:
     """Which methods, with explanation and parameters of each."""
-    names = {name: methods.get(name).title for name in methods.names()}
+    names = {name: title(method, len(work.pairs)) for name, method in ordered().items()}
 
     def choose(chosen: list[str]) -> None:
         have = {method.name(): method for method in state.work().methods}  # now, not when the page was drawn
@@ -24,18 +25,26 @@ def choose_methods(work: state.Work) -> None:
 
     bound(
         st.multiselect, "Methods to run", key="methods", value=[method.name() for method in work.methods],
-        options=list(names), format_func=names.__getitem__, apply=choose, max_selections=8,
+        options=list(names), format_func=names.__getitem__, apply=choose, max_selections=state.MOST_METHODS,
     )  # fmt: skip
     for method in work.methods:
-        with st.expander(f"{method.title}: {method.summary()}"):
+        lack = method.lacks(len(work.pairs))
+        with st.expander(
+            f"{method.title}: {messages.plain(method.summary())}", icon=":material/warning:" if lack else None
+        ):
             st.markdown(method.explanation())
             st.caption(method.paper)
-            if work.target and work.pairs:
+            if work.target and work.pairs and not lack:
                 st.caption(f"Time on this machine: {times.words(state.recipe(work, method))}")
             form(
                 type(method), method.parameters(), key=f"method-{method.name()}",
                 apply=partial(set_parameter, method.name()),
             )  # fmt: skip
+
+
+def title(method: type[Method], pairs: int) -> str:
+    """Name of a method in the list, with what it lacks."""
+    return method.title + (f" (wants {method.pairs} pairs)" if method().lacks(pairs) else "")
 
 
 def set_parameter(kind: str, name: str, value: object) -> None:
@@ -91,8 +100,8 @@ def take_home(work: state.Work, method: Method, scene: Scene, rgba: np.ndarray) 
 
 with frame.page("Fuse", "Choose one or more methods, run them, and see what they predict.") as work:
     choose_methods(work)
-    recipes = [state.recipe(work, method) for method in work.methods]
-    if not recipes:
+    recipes = [state.recipe(work, method) for method in state.able(work.methods, work.pairs)]
+    if not work.methods:
         st.info("Choose at least one method.")
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Fuse", type="primary", disabled=not recipes, icon=":material/merge:")

@@ -86,6 +86,22 @@ def test_the_window_its_weights_and_its_verdicts_fit_together(method, at):
 
 
 @pytest.mark.parametrize("method", ALL)
+def test_what_is_drawn_and_said_is_there(method):
+    whole = problem(method, 1)
+    found = explain(whole, method, "green", 13, 20)
+    assert found.latex.count("{") == found.latex.count("}") and "F_2(p)" in found.latex
+    assert len(found.planes) >= 3
+    for k, day in enumerate(whole.days):  # each pair has its own numbers, and its day is not in the words
+        mine = [term for term in found.terms if term.pair == k]
+        assert "F_k(p)" in [term.symbol for term in mine]
+        assert not [term for term in mine if str(abs(day)) in term.meaning]
+    target = whole.target.copy()
+    target[:] = np.nan
+    gone = explain(replace(whole, target=target), method, "green", 13, 20)
+    assert np.isnan(gone.prediction) and "no prediction" in gone.note and not gone.weight.any()
+
+
+@pytest.mark.parametrize("method", ALL)
 def test_what_is_missing_in_a_pair_does_not_count_in_it(method):
     whole = problem(method, 1)
     fine = whole.fine.copy()
@@ -192,3 +208,51 @@ def test_starfm_says_which_pair_lacks_the_centre():
     found = explain(replace(whole, fine=fine), methods.get("starfm")(window=5), "blue", 9, 9)
     assert {found.verdicts[i] for i in np.unique(found.verdict[1])} == {"missing", "centre missing"}
     assert found.weight[0].sum() == pytest.approx(1) and not found.weight[1].any()
+
+
+# ESTARFM
+
+
+def test_estarfm_the_planes_make_the_weights():
+    method = methods.get("estarfm")(window=9)
+    whole = problem(method, 1, gaps=1)
+    found = explain(whole, method, "blue", 13, 20)
+    r, d, w, change = (plane.value for plane in found.planes)
+    numbers = {term.symbol: term.value for term in found.terms if term.pair in (None, 1)}
+    y, x = np.ogrid[found.rows.start - 13 : found.rows.stop - 13, found.columns.start - 20 : found.columns.stop - 20]
+    np.testing.assert_allclose(d[1], (1 - r[1]) * (1 + np.hypot(y, x) / 4.5), rtol=1e-5)
+    counts = found.verdict[1] == 0
+    np.testing.assert_allclose(w[1][counts], (1 / d[1])[counts] / (1 / d[1])[counts].sum(), rtol=1e-6)
+    np.testing.assert_allclose(found.weight[1], numbers["T_k"] * numbers["V"] * np.nan_to_num(w[1]), rtol=1e-6)
+    np.testing.assert_allclose(found.value[1][counts], change[1][counts])
+    assert numbers["N"] == counts.sum() > 5
+
+
+@pytest.mark.parametrize(
+    ("missing", "least", "words"),
+    [
+        ((1, 2), 0.0, "V is 1: only one pair knows the pixel."),
+        ((), 1.0, "V is 1: the coarse pairs differ by less than 1."),
+        ((), 0.0, "V is 1: fine values do not follow coarse ones (F test)."),
+    ],
+)
+def test_estarfm_says_why_there_is_no_conversion_coefficient(missing, least, words):
+    whole = problem(methods.get("estarfm")(), 1, bands=1)
+    fine = whole.fine.copy()
+    for k in missing:
+        fine[k, :, 13, 20] = np.nan
+    found = explain(replace(whole, fine=fine), methods.get("estarfm")(window=9, change=least), "blue", 13, 20)
+    assert found.note == words
+    assert {term.pair for term in found.terms if term.symbol == "T_k"} == {0, 1, 2} - set(missing)
+    assert next(term.value for term in found.terms if term.symbol == "V") == 1
+    assert [found.verdicts[found.verdict[k, 0, 0]] for k in missing] == ["pair is missing at the centre"] * len(missing)
+
+
+@pytest.mark.parametrize(("slope", "words"), [(1.3, ""), (6.0, "V is 1: the slope is not between 0 and 5.")])
+def test_estarfm_takes_the_slope_where_it_means_something(slope, words):
+    rng = np.random.default_rng(2)
+    coarse = 0.1 + rng.normal(0, 0.005, (2, 1, 9, 9)) + np.array([0, 0.03])[:, None, None, None]
+    whole = bare(slope * coarse, coarse, coarse.mean(axis=0), (-40, 25))
+    found = explain(whole, methods.get("estarfm")(window=9, classes=1), "blue", 4, 4)
+    v = next(term.value for term in found.terms if term.symbol == "V")
+    assert found.note == words and v == pytest.approx(1 if words else slope, rel=1e-4)

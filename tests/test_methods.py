@@ -267,6 +267,7 @@ def test_methods_say_where_they_come_from(name):
     assert kind.title and kind.summary().endswith(".") and len(kind.summary()) < 100
     assert len(kind.explanation()) > 100 and "---" not in kind.explanation()
     assert kind.pairs >= 1 and kind.name() == name
+    assert kind.family in methods.FAMILIES
     assert set(kind.departs) <= {"offset", "copy", "bands"} and all(
         len(reason) > 10 for reason in kind.departs.values()
     )
@@ -340,6 +341,7 @@ def test_a_method_in_a_file_of_ones_own_is_a_method_like_any(own_file):
     own_file("average")
     assert "average" in methods.names()
     method = methods.build("average", {"gain": 2})
+    assert method.family == ""  # need not be said
     problem = stack()
     np.testing.assert_allclose(fuse(problem, method, tile=5).data, 2 * problem.fine.mean(axis=0), rtol=1e-6)
     with pytest.raises(FusionError, match="gain wants a number from 0.5 to 2, got 3"):

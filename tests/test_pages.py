@@ -72,6 +72,63 @@ def test_fuse_runs_two_methods_and_offers_the_result(app: AppTest) -> None:
     assert any("run(recipe)" in block.value for block in page.code)
 
 
+def one_pair(app: AppTest, *names: str) -> AppTest:
+    """Open the sample with one pair and these methods."""
+    chosen = tuple(methods.get(name)() for name in names)
+    app.query_params[state.PARAMETER] = Work(methods=chosen, pairs=(date(2018, 4, 22),)).to_link()
+    return app.run()
+
+
+def test_a_method_that_wants_more_pairs_says_so_before_the_run_and_the_others_run(app: AppTest) -> None:
+    page = visit(one_pair(app, "estarfm", "delta"), "fuse")
+    assert [said(warning) for warning in page.warning] == [
+        "ESTARFM wants at least 2 pairs, got 1: add a pair on the Area page, or choose another method."
+    ]
+    options = by_label(page.multiselect, "Methods to run").options
+    assert "ESTARFM (wants 2 pairs)" in options and "STARFM" in options
+    button(page, "Fuse").click().run()
+    assert not page.exception and not page.error
+    assert "Delta, predicted" in texts(page)
+    by_label(page.multiselect, "Methods to run").set_value(["estarfm"]).run()
+    assert button(page, "Fuse").disabled and page.warning
+
+
+def test_evaluate_leaves_out_a_method_that_wants_more_pairs(app: AppTest) -> None:
+    page = visit(one_pair(app, "estarfm"), "evaluate")
+    by_label(page.selectbox, "Pairs to predict it from").set_value(1).run()
+    assert "ESTARFM wants at least 2 pairs, got 1" in said(page.warning[0])
+    button(page, "Evaluate").click().run()
+    assert not page.exception and not page.error
+    assert {"Nearest", "Delta"} <= set(page.table[0].value.columns)
+    by_label(page.selectbox, "Pairs to predict it from").set_value(2).run()
+    assert not page.warning and "**Nearest, Delta, ESTARFM**" in texts(page)
+
+
+def test_as_many_methods_as_may_be_chosen_can_be_evaluated_at_once(app: AppTest) -> None:
+    names = [name for name in methods.names() if name not in ("nearest", "delta")][: state.MOST_METHODS]
+    page = visit(one_pair(app, *names), "evaluate")
+    finish, queue = threading.Event(), runs.queue()
+    queue.submit("another", "Another", lambda progress: finish.wait(30), runs.session())  # nothing else gets ahead
+    work = page.session_state["work"]
+    asked = [*work.methods, methods.get("nearest")(), methods.get("delta")()]
+    try:
+        for method in asked:
+            queue.submit(method.name(), method.title, lambda progress: None, runs.session())
+    finally:
+        finish.set()
+
+
+def test_the_catalogue_begins_with_an_overview_baselines_first(app: AppTest) -> None:
+    page = visit(one_pair(app, "delta"), "methods")
+    rows = page.table[0].value.to_dict("records")
+    names = [re.fullmatch(r"\[.+\]\(#(\w+)\)", row["method"])[1] for row in rows]
+    assert sorted(names) == list(methods.names()) and set(names[:2]) == {"nearest", "delta"}
+    assert names.index("starfm") < names.index("estarfm") < names.index("fitfc")
+    assert {heading.anchor for heading in page.subheader} == set(names)
+    by_name = dict(zip(names, rows, strict=True))
+    assert by_name["estarfm"]["pairs"] == "2 or more (got 1)" and by_name["starfm"]["pairs"] == "1 or more"
+
+
 def test_choices_survive_page_switches(app: AppTest) -> None:
     page = visit(app.run(), "fuse")
     by_label(page.multiselect, "Methods to run").set_value(["nearest"]).run()
@@ -254,11 +311,11 @@ def test_the_time_of_a_run_is_measured_in_the_background_and_shown(
 
     monkeypatch.setattr(estimate, "seconds", seconds)
     page = visit(app.run(), "fuse")  # comes back although nothing is measured yet
-    assert "On this machine: Delta measuring..., STARFM measuring..." in texts(page)
+    assert "On this machine: Delta, STARFM measuring..." in texts(page)
     finish.set()
     patiently(lambda: len(known) == 2)
     page.run()
-    assert "On this machine: Delta less than 1 s, STARFM about 20 s; together about 20 s" in texts(page)
+    assert "On this machine: Delta less than 1 s; STARFM about 20 s; together about 20 s" in texts(page)
     assert "Time on this machine: about 20 s" in texts(page)
 
 
@@ -271,7 +328,7 @@ def test_a_method_that_cannot_be_measured_has_no_time(app: AppTest, monkeypatch:
     monkeypatch.setattr(estimate, "seconds", seconds)
     page = visit(app.run(), "fuse")
     patiently(lambda: "measuring" not in texts(page.run()))
-    assert "Delta unknown, STARFM unknown" in texts(page)
+    assert "Delta, STARFM unknown" in texts(page)
 
 
 def patiently(done: Callable[[], bool]) -> None:
@@ -369,5 +426,5 @@ def test_a_pixel_without_prediction_says_why(compared: AppTest, monkeypatch: pyt
 
     monkeypatch.setattr(runs, "stack", cloudy)
     page = clicked(compared, 53, 62)
-    assert "missing in the coarse target or in every pair" in texts(page)
+    assert "missing in every pair or in the coarse target" in texts(page)
     assert not page.metric

@@ -23,6 +23,7 @@ from ..stack import Stack
 from ._explanation import Explanation, Term
 
 __all__ = [
+    "FAMILIES",
     "LAWS",
     "Explanation",
     "Law",
@@ -46,6 +47,14 @@ LAWS: Mapping[Law, str] = MappingProxyType(
         "bands": "Each band is predicted the same way alone:",
     }
 )
+FAMILIES = (
+    "baseline",
+    "weighted neighbours",
+    "regression",
+    "unmixing",
+    "time series",
+    "learning",
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,8 @@ class Method:
 
     title, paper
         Name and source with DOI.
+    family
+        Kind of method, by which the catalogue groups; one of `FAMILIES`, or "" for none of them.
     pairs
         Reference pairs needed at least.
     exact
@@ -70,6 +81,7 @@ class Method:
 
     title: ClassVar[str]
     paper: ClassVar[str]
+    family: ClassVar[str] = ""
     pairs: ClassVar[int] = 1
     exact: ClassVar[bool] = True
     explains: ClassVar[bool] = False
@@ -102,13 +114,19 @@ class Method:
         """Parameters and values, ready for JSON."""
         return dataclasses.asdict(self)
 
+    def lacks(self, pairs: int) -> str:
+        """Say why so many pairs are too few, and what to do; "" if they are enough."""
+        if pairs >= self.pairs:
+            return ""
+        return (
+            f"{self.title} wants at least {self.pairs} pairs, got {pairs}: add a pair on the Area page, or choose "
+            "another method."
+        )
+
     def check(self, stack: Stack) -> None:
         """Raise FusionError if the method cannot use this stack; called before any work."""
-        if len(stack.days) < self.pairs:
-            raise FusionError(
-                f"{self.title} wants at least {self.pairs} pairs, got {len(stack.days)}: add a pair on the Area "
-                "page, or choose another method."
-            )
+        if why := self.lacks(len(stack.days)):
+            raise FusionError(why)
 
     def halo(self, ratio: int) -> int:
         """Context that `predict` needs around a tile, in fine pixels."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+GONE = "The pixel is missing in every pair or in the coarse target, so there is no prediction."
+
 
 @dataclass(frozen=True)
 class Term:
@@ -98,3 +100,37 @@ class Explanation:
     def prediction(self) -> float:
         """The reflectance that the parts add up to."""
         return self.base + float(np.where(self.weight > 0, self.weight * self.value, 0).sum())
+
+
+@dataclass(frozen=True)
+class Window:
+    """The window around one pixel, in fine pixels of the stack and cut at its edges.
+
+    Parameters
+    ----------
+    rows, columns : slice
+        Where it is in the stack.
+    centre : tuple of int
+        Row and column of the pixel within the window.
+    """
+
+    rows: slice
+    columns: slice
+    centre: tuple[int, int]
+
+    @classmethod
+    def around(cls, at: tuple[int, int], side: int, shape: tuple[int, ...]) -> "Window":
+        """Cut a window of `side` pixels around `at` out of images whose last two axes are ``(y, x)``."""
+        half = side // 2
+        rows, columns = (slice(max(i - half, 0), min(i + half + 1, n)) for i, n in zip(at, shape[-2:], strict=True))
+        return cls(rows, columns, (at[0] - rows.start, at[1] - columns.start))
+
+    def of(self, planes: np.ndarray) -> np.ndarray:
+        """Return the part ``(..., y, x)`` of images that lies in the window."""
+        return planes[..., self.rows, self.columns]
+
+    @property
+    def apart(self) -> np.ndarray:
+        """Distance ``(y, x)`` from the pixel, |i - p|."""
+        y, x = np.ogrid[: self.rows.stop - self.rows.start, : self.columns.stop - self.columns.start]
+        return np.asarray(np.hypot(y - self.centre[0], x - self.centre[1]))

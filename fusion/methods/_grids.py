@@ -55,7 +55,7 @@ def reach(ratio: int, kernel: Kernel) -> int:
 def _resize(values: np.ndarray, ratio: int, kernel: Kernel) -> np.ndarray:
     rows = _weights(values.shape[-2], ratio, kernel)
     columns = _weights(values.shape[-1], ratio, kernel)
-    return _along(_along(values, *rows, axis=-2), *columns, axis=-1)
+    return _along(_along(values, *columns, axis=-1), *rows, axis=-2)  # the many pixels come in whole rows
 
 
 def _weights(size: int, ratio: int, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
@@ -78,5 +78,9 @@ def _keys(t: np.ndarray) -> np.ndarray:
 def _along(values: np.ndarray, index: np.ndarray, weight: np.ndarray, axis: int) -> np.ndarray:
     shape = [1] * values.ndim
     shape[axis] = -1
-    out: np.ndarray = sum(np.take(values, i, axis=axis) * w.reshape(shape) for i, w in zip(index, weight, strict=True))
+    out: np.ndarray = np.take(values, index[0], axis=axis) * weight[0].reshape(shape)
+    for i, w in zip(index[1:], weight[1:], strict=True):
+        part = np.take(values, i, axis=axis)
+        part *= w.reshape(shape)
+        out += part
     return out

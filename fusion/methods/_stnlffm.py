@@ -18,6 +18,7 @@ from ._windows import _compiled, in_strips
 
 LANES = 16  # the row of a window is padded to a multiple of this, so that no comparison is left over
 SMALLEST, LARGEST = np.float32(1e-30), np.float32(1e30)  # no weight is 0, so the weights can be normalised
+BRIGHTEST = np.float32(2)  # no surface reflects more; what is given in other units must not overflow
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Planes:
             change=np.abs(coarse - target),
             closeness=exp(coarse, 1),
             centre=exp(target, -1),
-            tolerance=np.float32(d) * np.exp2(fine),
+            tolerance=np.float32(d) * np.exp2(np.minimum(fine, BRIGHTEST)),
         )
 
 

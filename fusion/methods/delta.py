@@ -26,6 +26,7 @@ class Delta(Method):
 
     title = "Delta"
     paper = "Temporal-change baseline; equation 1 of Gao et al. 2006, doi:10.1109/TGRS.2006.872081"
+    family = "baseline"
 
     kernel: Literal["nearest", "bilinear", "cubic"] = param(
         "bilinear", doc="How the coarse change is interpolated to fine pixels."

@@ -48,6 +48,7 @@ class Efast(Method):
 
     title = "EFAST"
     paper = "Senty et al. 2024, Remote Sensing 16(11) 1833, doi:10.3390/rs16111833"
+    family = "time series"
 
     sigma: float = param(
         20.0, doc="How fast the weight of a day falls with its distance to the target.", unit="days", low=1, high=1000

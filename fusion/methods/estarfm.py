@@ -6,11 +6,12 @@ from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
-from scipy.special import fdtrc, fdtri
+from scipy.special import fdtri
 
 from ..stack import Stack
-from . import Explanation, Method, Term, param, register
+from . import Explanation, Method, param, register
 from ._estarfm import TOP, Planes, Sums, similar_fine, similar_sums
+from ._estarfm_explained import Rules, explained
 from ._grids import reach, upsample
 from ._pulse import report
 
@@ -80,6 +81,7 @@ class Estarfm(Method):
 
     title = "ESTARFM"
     paper = "Zhu, Chen, Gao, Chen & Masek 2010, Remote Sensing of Environment 114(11), doi:10.1016/j.rse.2010.05.032"
+    family = "weighted neighbours"
     pairs = 2
     explains = True
     departs: ClassVar = {
@@ -157,13 +159,19 @@ class Estarfm(Method):
 
     def explain(self, stack: Stack, state: Facts, band: int, y: int, x: int) -> Explanation:
         """Take the prediction of one pixel apart, with the equations as they are printed."""
-        cut, cy, cx = _cut(self, stack, y, x)
-        there = _Neighbourhood.of(self, cut, state, cy, cx)
-        rows, columns = (
-            slice(part.start + shift, part.stop + shift)
-            for part, shift in ((there.rows, y - cy), (there.columns, x - cx))
+        coarse = upsample(stack.coarse, stack.ratio, self.kernel)
+        change = upsample(stack.target - stack.coarse, stack.ratio, self.kernel)
+        valid = _valid(stack.fine, coarse, change)
+        members = np.flatnonzero(valid[:, y, x]).tolist()
+        planes = _planes(stack.fine, coarse, change, valid, members, state) if members else None
+        return explained(
+            Rules(self.window, self.change, FEW, STEEPEST, SIGNIFICANT, TINY, (state.lowest, state.highest)),
+            stack.days,
+            planes,
+            valid,
+            band,
+            (y, x),
         )
-        return there.explanation(self, state, band, stack.days, rows, columns)
 
 
 def conversion(sums: Sums, least: float) -> np.ndarray:
@@ -281,116 +289,3 @@ def _window_sum(plane: np.ndarray, window: int) -> np.ndarray:
         first, behind = np.maximum(centre - window // 2, 0), np.minimum(centre + window // 2 + 1, len(plane))
         plane = (total[behind] - total[first]).T
     return plane
-
-
-VERDICTS = ("counts", "missing in a pair", "not similar", "pair is missing at the centre")
-EQUATION = "F_2(p) = sum_k T_k [F_k(p) + V sum_i W_i (C_2(i) - C_k(i))]"
-EQUATION_FEW = "F_2(p) = sum_k T_k [F_k(p) + mean_i (C_2(i) - C_k(i))]"
-EQUATION_RANGE = "F_2(p) = sum_k T_k sum_i W_i F_k(i)"
-
-
-@dataclass(frozen=True, eq=False)
-class _Neighbourhood:
-    """The window around one pixel, in the pairs in which that pixel is valid; images are float64."""
-
-    rows: slice
-    columns: slice
-    centre: tuple[int, int]  # in the window
-    members: list[int]  # the pairs, by index
-    fine: np.ndarray  # (pair, band, y, x) of the members, like the next three
-    coarse: np.ndarray
-    change: np.ndarray
-    valid: np.ndarray  # (pair, y, x)
-    similar: np.ndarray  # (y, x)
-
-    @classmethod
-    def of(cls, method: Estarfm, stack: Stack, state: Facts, y: int, x: int) -> "_Neighbourhood":
-        half, (height, width) = method.window // 2, stack.fine.shape[2:]
-        rows, columns = (slice(max(c - half, 0), min(c + half + 1, n)) for c, n in ((y, height), (x, width)))
-        coarse = upsample(stack.coarse, stack.ratio, method.kernel)[:, :, rows, columns]
-        change = upsample(stack.target - stack.coarse, stack.ratio, method.kernel)[:, :, rows, columns]
-        fine = stack.fine[:, :, rows, columns]
-        cy, cx = y - rows.start, x - columns.start
-        valid = _valid(fine, coarse, change)
-        members = np.flatnonzero(valid[:, cy, cx]).tolist()
-        levels = _levels(fine[members], members, state).astype(int)
-        apart = np.abs(levels - levels[:, cy, cx, None, None])
-        near = (apart <= state.limits[members].reshape(-1, 1, 1)).all(axis=0)
-        near &= valid[members].all(axis=0) & bool(members)
-        fine, coarse, change = (a[members].astype(np.float64) for a in (fine, coarse, change))
-        return cls(rows, columns, (cy, cx), members, fine, coarse, change, valid[members], near)
-
-    def explanation(
-        self, method: Estarfm, state: Facts, band: int, days: tuple[int, ...], rows: slice, columns: slice
-    ) -> Explanation:
-        weight, value, verdict = self._layers(len(days))
-        if not self.members:
-            note = "The pixel is missing in every pair or in the coarse target."
-            return Explanation(rows, columns, days, weight, value, verdict, VERDICTS, float("nan"), EQUATION, (), note)
-        v, terms = self._coefficient(band, method.change)
-        t, mean = self._times(band)
-        w = self._weights(method.window)
-        said, base = self.change[:, band], float(t @ self.fine[:, band, *self.centre])
-        share, equation, note = v * np.broadcast_to(w, said.shape), EQUATION, ""
-        if self.similar.sum() <= FEW:
-            share, equation = self.valid / self.valid.sum(axis=(1, 2), keepdims=True), EQUATION_FEW
-            note = f"No more than {FEW} pixels are similar: the mean coarse change of the window is taken."
-        prediction = base + float(t @ np.where(share > 0, share * said, 0).sum(axis=(1, 2)))
-        if not state.lowest <= prediction <= state.highest:
-            said, base, share, equation = self.fine[:, band], 0.0, np.broadcast_to(w, said.shape), EQUATION_RANGE
-            note = f"{prediction:.4f} is no reflectance of this scene: the similar pixels' fine values are averaged."
-        weight[self.members] = t[:, None, None] * share
-        value[self.members] = np.where(self.valid, said, np.nan)
-        verdict[self.members] = np.where(share > 0, 0, np.where(self.valid.all(axis=0), 2, 1))
-        for k, day in enumerate(days[i] for i in self.members):
-            terms += [
-                Term("F_k(p)", f"fine value of the centre on day {day:+d}", float(self.fine[k, band, *self.centre])),
-                Term("m_k", f"mean coarse change of the window since day {day:+d}", float(mean[k])),
-                Term("T_k", f"weight of day {day:+d}", float(t[k]), "1"),
-            ]
-        return Explanation(rows, columns, days, weight, value, verdict, VERDICTS, base, equation, tuple(terms), note)
-
-    def _layers(self, pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        shape = (pairs, *self.similar.shape)
-        return np.zeros(shape), np.full(shape, np.nan), np.full(shape, 3, np.uint8)
-
-    def _coefficient(self, band: int, least: float) -> tuple[float, list[Term]]:
-        """V of a band, with the numbers that decided on it."""
-        f, c = self.fine[:, band, self.similar], self.coarse[:, band, self.similar]
-        differ, number = float(np.ptp(c.mean(axis=1))), f.size
-        f, c = f.ravel() - f.mean(), c.ravel() - c.mean()
-        cc, cf, ff = float(c @ c), float(c @ f), float(f @ f)
-        slope, rest = cf / cc if cc > 0 else 1.0, cc * ff - cf * cf
-        p = float(fdtrc(1, number - 2, (number - 2) * cf * cf / rest)) if rest > 0 and number > 2 else 0.0
-        meant = len(self.members) > 1 and differ >= least and p <= 1 - SIGNIFICANT and 0 < slope <= STEEPEST
-        v = slope if meant else 1.0
-        return v, [
-            Term("N", "similar pixels, the centre with them", float(self.similar.sum()), "1"),
-            Term("|C_1 - C_3|", "difference of their mean coarse values between the pairs", differ),
-            Term("slope", "of the regression of their fine on their coarse values", slope, "1"),
-            Term("p", "of its F test", p, "1"),
-            Term("V", "conversion coefficient: the slope where it means something, else 1", v, "1"),
-        ]
-
-    def _times(self, band: int) -> tuple[np.ndarray, np.ndarray]:
-        """T_k and m_k ``(pair,)``: weights of the pairs, from the mean coarse change of the window."""
-        mean = np.array([d[known].mean() for d, known in zip(self.change[:, band], self.valid, strict=True)])
-        t = 1 / (np.abs(mean) + TINY)
-        return t / t.sum(), mean
-
-    def _weights(self, window: int) -> np.ndarray:
-        """W_i ``(y, x)``: 0 where a neighbour is not similar."""
-        y, x = (np.arange(n) - c for n, c in zip(self.similar.shape, self.centre, strict=True))
-        d = 1 + np.hypot(y[:, None], x) / (window / 2)
-        quality = _quality(self.fine.astype(np.float32), self.coarse.astype(np.float32))
-        w = np.where(self.similar, quality / d, 0)
-        return np.asarray(w / w.sum())
-
-
-def _cut(method: Estarfm, stack: Stack, y: int, x: int) -> tuple[Stack, int, int]:
-    """As much of the stack as one pixel needs, and where the pixel is in it."""
-    r, halo = stack.ratio, method.halo(stack.ratio)
-    height, width = stack.fine.shape[2:]
-    top, left = (max(c - halo, 0) // r * r for c in (y, x))
-    bottom, right = (min(-(-(c + halo + 1) // r) * r, n) for c, n in ((y, height), (x, width)))
-    return stack[top:bottom, left:right], y - top, x - left

@@ -59,6 +59,7 @@ class Fitfc(Method):
 
     title = "Fit-FC"
     paper = "Wang & Atkinson 2018, Remote Sensing of Environment 204, doi:10.1016/j.rse.2017.10.046"
+    family = "regression"
     departs: ClassVar = {
         "copy": "the mean over similar pixels smooths the fine image; exact with similar = 1",
         "bands": "similar pixels are found in all bands together",

@@ -13,10 +13,10 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from ..stack import Stack
-from . import Explanation, Method, Term, param, register
+from . import Explanation, Method, param, register
 from ._classes import class_map, fractions, stack_centres
-from ._explanation import Plane
-from ._neighbours import SLACK, nearest_mean
+from ._fsdaf_explained import Steps, explained
+from ._neighbours import nearest_mean
 from ._pulse import report, stop_if_asked
 from ._splines import reach, thin_plate
 from ._windows import distance_weights
@@ -96,6 +96,7 @@ class Fsdaf(Method):
 
     title = "FSDAF"
     paper = "Zhu, Helmer, Gao, Liu, Chen & Lefsky 2016, RSE 172, doi:10.1016/j.rse.2015.11.016"
+    family = "unmixing"
     explains = True
     departs: ClassVar = {"bands": "pixels are classified and compared by all bands together"}
 
@@ -158,136 +159,18 @@ class Fsdaf(Method):
 
     def explain(self, stack: Stack, state: tuple[Facts, ...], band: int, y: int, x: int) -> Explanation:
         """Take one pixel apart: the change of every similar neighbour, and the terms of the pixel itself."""
-        rows, columns = (
-            slice(max(at - self.window // 2, 0), min(at + self.window // 2 + 1, size))
-            for at, size in zip((y, x), stack.fine.shape[2:], strict=True)
-        )
-        around = tuple(
-            _widened(part, self.halo(stack.ratio) - self.window // 2, stack.ratio) for part in (rows, columns)
-        )
-        near, (top, left) = stack[around[0], around[1]], (part.start for part in around)
-        spatial = thin_plate(near.target, stack.ratio)
-        window = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
-        centre = y - rows.start, x - columns.start
-        parts = [Part.of(self, near.select([k]), facts, spatial, band, window, centre) for k, facts in enumerate(state)]
-        shares = [_nearness(day) * part.known for day, part in zip(stack.days, parts, strict=True)]
-        shares = [share / max(sum(shares), 1e-30) for share in shares]
-        both = list(zip(shares, parts, strict=True))
-        return Explanation(
-            rows=rows,
-            columns=columns,
-            days=stack.days,
-            weight=np.stack([share * part.weight for share, part in both]),
-            value=np.stack([part.value for part in parts]),
-            verdict=np.stack([part.verdict for part in parts]),
-            verdicts=VERDICTS,
-            base=sum(share * part.fine for share, part in both if share) if any(shares) else float("nan"),
-            equation=EQUATION,
-            terms=tuple(term for k, (share, part) in enumerate(both) for term in part.terms(k, share)),
-            note=(ALONE if any(part.alone for part in parts) else "") if any(shares) else GONE,
-            latex=LATEX,
-            planes=tuple(
-                Plane(*name, np.stack([part.planes[name[0]] for part in parts]), unit) for name, unit in PLANES
-            ),
-        )
-
-
-VERDICTS = ("counts", "missing", "centre missing", "not similar", "others are more similar")
-EQUATION = "F_2(p) = sum_k T_k (F_k(p) + sum_i w_k(i) dF_k(i)), w = 1 / D divided by the sum of all of them"
-LATEX = (
-    r"\begin{aligned}F_2(p)&=\sum_k T_k\,\bigl(F_k(p)+\sum_i w_k(i)\,\Delta F_k(i)\bigr),\quad "
-    r"w_k(i)=\frac{1}{D}\Big/\sum_j\frac{1}{D},\quad D=1+\lvert i-p\rvert/A\\"
-    r"\Delta F&=\Delta F_{class}+R\,W,\quad W=CW/\overline{CW},\quad "
-    r"CW=\lvert F_{SP}-F_{TP}\rvert\,HI+\lvert R\rvert\,(1-HI)\end{aligned}"
-)
-ALONE = "The pixel misses another band, so it has no similar neighbours and keeps its own change."
-GONE = "The pixel is missing in the coarse target or in every pair, so there is no prediction."
-PLANES = (
-    (("S", "dissimilarity, sum over bands of |F_k(i) - F_k(p)| / F_k(p)"), "1"),
-    (("D", "relative distance, 1 + |i - p| / A"), "1"),
-    (("HI", "homogeneity, share of the same class around"), "1"),
-    (("W", "share of the residual, 1 on average of a coarse pixel"), "1"),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What one pair contributes to one pixel; planes are ``(y, x)`` of its window."""
-
-    weight: np.ndarray  # adds up to 1, or to 0 where the pair does not know the pixel
-    value: np.ndarray  # dF of the band
-    verdict: np.ndarray
-    planes: dict[str, np.ndarray]
-    fine: float
-    group: int
-    centre: dict[str, float]  # fields of Change
-    alone: bool
-
-    @classmethod
-    def of(
-        cls,
-        method: Fsdaf,
-        pair: Stack,
-        facts: Facts,
-        spatial: np.ndarray,
-        band: int,
-        window: tuple[slice, slice],
-        centre: tuple[int, int],
-    ) -> "Part":
-        """Step 6 for one pixel, in plain numpy."""
-        every = list(changes(pair, facts, spatial))
-        fine, change = pair.fine[0][:, *window], np.stack([each.total[window] for each in every])
-        there = np.isfinite(fine).all(axis=0) & np.isfinite(change).all(axis=0)
-        middle = fine[:, *centre][:, None, None]
-        far = np.abs(fine - middle)
-        similar = (far <= facts.tolerance[:, None, None]).all(axis=0)
-        cost = (_gain(middle) * far).sum(axis=0)
-        limit = np.sort(cost[there & similar])[: method.similar].max(initial=-1)  # none where the centre is missing
-        against = [~there, np.full(there.shape, not there[centre]), ~similar, cost > limit + SLACK]
-        verdict = np.select(against, [1, 2, 3, 4], 0).astype(np.uint8)
-        alone = not there[centre] and bool(np.isfinite(change[(band, *centre)]))
-        if alone:
-            verdict[centre] = 0
-        y, x = np.ogrid[: there.shape[0], : there.shape[1]]
-        distance = 1 + np.hypot(y - centre[0], x - centre[1]) / method.scale
-        weight = (verdict == 0) / distance
-        mine = {name: plane[window] for name, plane in every[band]._asdict().items()}
-        return cls(
-            weight=weight / max(weight.sum(), 1e-30),
-            value=change[band].astype(np.float64),
-            verdict=verdict,
-            planes={"S": cost, "D": distance, "HI": mine["homogeneity"], "W": mine["share"]},
-            fine=float(fine[(band, *centre)]),
-            group=int(class_map(pair, facts.centres)[window][centre]),
-            centre={name: float(plane[centre]) for name, plane in mine.items()},
-            alone=alone,
-        )
-
-    @property
-    def known(self) -> bool:
-        """Whether the pair predicts the pixel."""
-        return bool(np.isfinite(self.fine + self.centre["total"]))
-
-    def terms(self, pair: int, share: float) -> list[Term]:
-        """The numbers of the pixel, in the order in which they are computed."""
-        c = self.centre
-        whose = f"of its class, number {self.group}" if self.group >= 0 else "of its coarse pixel: its class is unknown"
-        rows = (
-            ("F_k(p)", "fine reflectance of the pixel", self.fine, "reflectance"),
-            ("class(p)", "its class", self.group, "number"),
-            ("dF_class", f"change {whose}", c["of_class"], "reflectance"),
-            ("F_TP", "temporal prediction, F_k + dF_class", self.fine + c["of_class"], "reflectance"),
-            ("F_SP", "spatial prediction, thin plate spline through the coarse target", c["spatial"], "reflectance"),
-            ("R", "residual: coarse change that the classes do not explain", c["residual"], "reflectance"),
-            ("HI", "homogeneity: share of its class around it", c["homogeneity"], "1"),
-            ("CW", "weight of the residual, |F_SP - F_TP| HI + |R| (1 - HI)", c["weight"], "reflectance"),
-            ("W", "CW over its mean in the coarse pixel", c["share"], "1"),
-            ("dF(p)", "change of the pixel itself, dF_class + R W", c["total"], "reflectance"),
-            ("n", "similar pixels whose change is averaged", int((self.verdict == 0).sum()), "pixels"),
-            ("sum w dF", "their mean change", float(np.nansum(self.weight * self.value)), "reflectance"),
-            ("T_k", "share of this pair in the prediction", 100 * share, "%"),
-        )
-        return [Term(symbol, meaning, float(value), unit, pair) for symbol, meaning, value, unit in rows]
+        spatial, pairs = thin_plate(stack.target, stack.ratio), [stack.select([k]) for k in range(len(state))]
+        steps = [
+            Steps(
+                planes=list(changes(pair, facts, spatial)),
+                classes=class_map(pair, facts.centres),
+                gain=_gain(pair.fine[0, :, y, x]),
+                tolerance=facts.tolerance,
+                share=_nearness(day),
+            )
+            for pair, facts, day in zip(pairs, state, stack.days, strict=True)
+        ]
+        return explained(self, stack, steps, band, (y, x))
 
 
 def class_changes(share: np.ndarray, difference: np.ndarray, pure: int) -> np.ndarray:
@@ -435,11 +318,6 @@ def _box_sum(plane: np.ndarray, half: int) -> np.ndarray:
         plane = total.take(np.minimum(at + half + 1, size), axis=axis)
         plane -= total.take(np.maximum(at - half, 0), axis=axis)
     return plane
-
-
-def _widened(part: slice, margin: int, ratio: int) -> slice:
-    """A span with a margin, in whole coarse pixels; it may go beyond the end of the image."""
-    return slice(max(part.start - margin, 0) // ratio * ratio, -(-(part.stop + margin) // ratio) * ratio)
 
 
 def _gain(fine: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ class Nearest(Method):
 
     title = "Nearest"
     paper = "The usual baseline; named F0 in Zhu et al. 2022, doi:10.1016/j.rse.2022.113002"
+    family = "baseline"
     departs: ClassVar = {"offset": "it does not look at the coarse target"}
 
     def predict(self, stack: Stack, state: Any) -> np.ndarray:

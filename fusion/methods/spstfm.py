@@ -61,6 +61,7 @@ class Spstfm(Method):
 
     title = "SPSTFM"
     paper = "Huang & Song 2012, IEEE TGRS 50(10), doi:10.1109/TGRS.2012.2186638"
+    family = "learning"
     pairs = 2
     departs: ClassVar = {
         "offset": "the weights of the days depend on how much the coarse image changed",

@@ -1,16 +1,16 @@
 """STARFM: weighted similar neighbours."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from ..stack import Stack
-from . import Explanation, Method, Term, param, register
+from . import Explanation, Method, param, register
 from ._classes import class_map, stack_centres
-from ._explanation import Plane
 from ._grids import reach, upsample
 from ._pulse import report
+from ._starfm_explained import explained
 from ._windows import distance_weights, similar_sum
 
 DN = 1e4  # the paper's constants are written for reflectance times 10 000
@@ -57,6 +57,7 @@ class Starfm(Method):
 
     title = "STARFM"
     paper = "Gao, Masek, Schwaller & Hall 2006, IEEE TGRS 44(8), doi:10.1109/TGRS.2006.872081"
+    family = "weighted neighbours"
     explains = True
     departs: ClassVar = {"offset": "a change of the target changes T and so the weights among similar pixels"}
 
@@ -124,27 +125,18 @@ class Starfm(Method):
         like = np.where(classes < 0, alone, classes).astype(np.float32)
         return np.broadcast_to(like, stack.fine.shape), np.full(stack.fine.shape[:2], SAME)
 
+    def cost(self, plane: np.ndarray) -> np.ndarray:
+        """S' of S, T' of T."""
+        return plane * DN + 1 if self.combine == "product" else np.asarray(np.log(plane * DN + 2))
+
+    def uncertainty(self) -> tuple[np.float32, np.float32]:
+        """By how much S and T of a neighbour may exceed those of the centre."""
+        sl, sm = self.fine_uncertainty, self.coarse_uncertainty
+        return np.float32(np.hypot(sl, sm)), np.float32(np.sqrt(2) * sm)
+
     def explain(self, stack: Stack, state: np.ndarray, band: int, y: int, x: int) -> Explanation:
         """Weigh the neighbours of one pixel in plain numpy, and say of each whether it counts."""
-        parts = _Parts.around(self, stack, state, band, y, x)
-        verdict, weight, note = parts.weighed()
-        total = float(weight.sum())
-        found = Explanation(
-            rows=parts.rows,
-            columns=parts.columns,
-            days=stack.days,
-            weight=weight / total if total else weight,
-            value=parts.value.astype(np.float64),
-            verdict=verdict,
-            verdicts=VERDICTS,
-            base=0.0 if total else float("nan"),
-            equation=EQUATION,
-            terms=(),
-            note=note,
-            latex=LATEX.format(S=COST[self.combine].format("S"), T=COST[self.combine].format("T")),
-            planes=parts.planes(),
-        )
-        return replace(found, terms=(*parts.terms(), *_sums(found)))
+        return explained(self, stack, self.compared(stack, state), band, (y, x))
 
 
 @dataclass(frozen=True)
@@ -163,16 +155,14 @@ class Terms:
         """Compute the planes of one band."""
         s, t, value = np.abs(fine - coarse), np.abs(coarse - target), fine + (target - coarse)
         known = np.isfinite(value)
-        product = method.combine == "product"
-        cost = (s * DN + 1) * (t * DN + 1) if product else np.log(s * DN + 2) * np.log(t * DN + 2)
-        sl, sm = method.fine_uncertainty, method.coarse_uncertainty
+        more_s, more_t = method.uncertainty()
         return cls(
             fine=np.where(known, fine, np.nan).astype(np.float32),
             s=s,
             t=t,
             value=np.where(known, value, 0).astype(np.float32),
-            weight=np.where(known, 1 / cost, 0).astype(np.float32),
-            limits=(_max(s, known) + np.float32(np.hypot(sl, sm)), _max(t, known) + np.float32(np.sqrt(2) * sm)),
+            weight=np.where(known, 1 / (method.cost(s) * method.cost(t)), 0).astype(np.float32),
+            limits=(_max(s, known) + more_s, _max(t, known) + more_t),
         )
 
 
@@ -205,154 +195,3 @@ def _max(plane: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _std(band: np.ndarray) -> float:
     known = band[np.isfinite(band)]
     return float(known.std(dtype=np.float64)) if known.size else 0.0
-
-
-VERDICTS = ("counts", "missing", "centre missing", "not similar", "S too large", "T too large", "centre decides")
-EQUATION = "F_2(p) = sum W_k(i) (F_k(i) + C_2(i) - C_k(i)), W_k(i) = 1 / (S' T' D) divided by the sum of all of them"
-LATEX = (
-    r"\begin{{aligned}}F_2(p)&=\sum_k\sum_i W_k(i)\,\bigl(F_k(i)+C_2(i)-C_k(i)\bigr)\\"
-    r"W_k(i)&=\frac{{1}}{{S'\,T'\,D}}\Big/\sum_k\sum_j\frac{{1}}{{S'\,T'\,D}},\quad D=1+\lvert i-p\rvert/A\\"
-    r"S'&={S},\quad S=\lvert F_k(i)-C_k(i)\rvert\\ T'&={T},\quad T=\lvert C_k(i)-C_2(i)\rvert\end{{aligned}}"
-)
-COST = {"log": r"\ln(10^4{}+2)", "product": "10^4{}+1"}
-STILL = "The coarse image did not change here (T = 0): the pixel keeps its fine value."
-PURE = "Fine and coarse are equal here (S = 0): the pixel takes the coarse value of the target day."
-GONE = "The pixel is missing in the coarse target or in every pair, so there is no prediction."
-
-
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """The equation around one pixel of one band: planes ``(pair, y, x)`` of its window, and what is asked of them.
-
-    All is float32 as in `predict`, because a comparison of other digits can fall the other way.
-    """
-
-    rows: slice
-    columns: slice
-    p: tuple[int, int]  # the centre within the window
-    f: np.ndarray
-    c: np.ndarray
-    c2: np.ndarray  # (y, x)
-    like: np.ndarray  # by what pixels are similar
-    tolerance: np.ndarray  # (pair,)
-    d: np.ndarray  # (y, x)
-    method: Starfm
-
-    @classmethod
-    def around(cls, method: Starfm, stack: Stack, state: np.ndarray, band: int, y: int, x: int) -> "_Parts":
-        """Cut the window out of a stack and its state."""
-        half, (height, width) = method.window // 2, stack.fine.shape[2:]
-        rows = slice(max(y - half, 0), min(y + half + 1, height))
-        columns = slice(max(x - half, 0), min(x + half + 1, width))
-        p = (y - rows.start, x - columns.start)
-        f = stack.fine[:, band, rows, columns]
-        c = upsample(stack.coarse[:, band], stack.ratio, method.kernel)[:, rows, columns]
-        c2 = upsample(stack.target[band], stack.ratio, method.kernel)[rows, columns]
-        like, tolerance = (a[:, band] for a in method.compared(stack, state))
-        like = like[:, rows, columns]
-        d = 1 + np.hypot(*np.ogrid[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]) / method.scale
-        return cls(rows, columns, p, f, c, c2, like, tolerance, d, method)
-
-    @property
-    def s(self) -> np.ndarray:
-        """How much fine and coarse differ on the day of the pair."""
-        return np.asarray(np.abs(self.f - self.c))
-
-    @property
-    def t(self) -> np.ndarray:
-        """How much the coarse image changed since."""
-        return np.asarray(np.abs(self.c - self.c2))
-
-    @property
-    def value(self) -> np.ndarray:
-        """What each neighbour says of the target day."""
-        return np.asarray(self.f + (self.c2 - self.c))
-
-    @property
-    def cost(self) -> np.ndarray:
-        """S' T' D, without unit: 1 over the weight."""
-        product = self.method.combine == "product"
-        s, t = (np.asarray(plane * DN + 1 if product else np.log(plane * DN + 2)) for plane in (self.s, self.t))
-        return np.asarray(s * t * self.d)
-
-    @property
-    def known(self) -> np.ndarray:
-        """Pixels that no image of their pair misses."""
-        return np.asarray(np.isfinite(self.value))
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """What S and T must stay below: those of the centre and the uncertainty of the images."""
-        sl, sm = self.method.fine_uncertainty, self.method.coarse_uncertainty
-        most_s, most_t = (_max(plane, self.known)[self.p] for plane in (self.s, self.t))
-        return most_s + np.float32(np.hypot(sl, sm)), most_t + np.float32(np.sqrt(2) * sm)
-
-    def weighed(self) -> tuple[np.ndarray, np.ndarray, str]:
-        """Verdict on each neighbour, its weight before the sum is made 1, and the special case that decided."""
-        verdict, alone = self.verdict(), np.zeros(self.f.shape, bool)
-        for same, why in ((self.t == 0, STILL), (self.s == 0, PURE)):
-            alone[:, *self.p] = (self.known & same)[:, *self.p]
-            if alone.any():
-                verdict[verdict == 0] = VERDICTS.index("centre decides")
-                verdict[alone] = 0
-                return verdict, alone.astype(np.float64), why
-        counts = verdict == 0
-        return verdict, np.where(counts, 1 / np.where(counts, self.cost, 1), 0), "" if counts.any() else GONE
-
-    def verdict(self) -> np.ndarray:
-        """Index into `VERDICTS`: the first reason against each neighbour, 0 = there is none."""
-        most_s, most_t = self.limits
-        centre = np.broadcast_to(self.known[:, *self.p, None, None], self.known.shape)
-        similar = np.abs(self.like - self.like[:, *self.p, None, None]) <= self.tolerance[:, None, None]
-        against = (~self.known, ~centre, ~similar, ~(self.s < most_s), ~(self.t < most_t))
-        return np.asarray(np.select(against, [1, 2, 3, 4, 5], 0), np.uint8)
-
-    def planes(self) -> tuple[Plane, ...]:
-        """What the weights are made of, to be looked at."""
-        d = np.broadcast_to(self.d, self.f.shape)
-        return (
-            Plane("S", "fine minus coarse, |F_k(i) - C_k(i)|", self.s),
-            Plane("T", "coarse change, |C_k(i) - C_2(i)|", self.t),
-            Plane("D", "relative distance, 1 + |i - p| / A", d, "1"),
-        )
-
-    def terms(self) -> tuple[Term, ...]:
-        """The numbers of the centre, and what is asked of its neighbours."""
-        most_s, most_t = self.limits
-        alike = (
-            [Term("2 std / classes", "similar are pixels that differ by no more in F_k", float(most), pair=k)
-             for k, most in enumerate(self.tolerance)]
-            if self.method.similarity == "threshold"
-            else [Term("class(p)", "similar are pixels of this class", float(self.like[0][self.p]), "number")]
-        )  # fmt: skip
-        each = [
-            Term(symbol, meaning, float(plane[k]), pair=k)
-            for k in range(len(self.f))
-            for symbol, meaning, plane in (
-                ("F_k(p)", "fine reflectance of the pixel", self.f[:, *self.p]),
-                ("C_k(p)", "coarse reflectance of the pixel, same day", self.c[:, *self.p]),
-                ("S(p)", "fine minus coarse, |F_k(p) - C_k(p)|", self.s[:, *self.p]),
-                ("T(p)", "coarse change, |C_k(p) - C_2(p)|", self.t[:, *self.p]),
-            )
-        ]
-        return (
-            Term("C_2(p)", "coarse reflectance of the pixel, target day", float(self.c2[self.p])),
-            *each,
-            *alike,
-            Term("max S", "S from which a neighbour does not count", float(most_s)),
-            Term("max T", "T from which a neighbour does not count", float(most_t)),
-        )
-
-
-def _sums(found: Explanation) -> tuple[Term, ...]:
-    """What comes out, per pair and in all."""
-    counts, shares = (found.verdict == 0).sum(axis=(1, 2)), found.weight.sum(axis=(1, 2))
-    each = [
-        term
-        for k in range(len(counts))
-        for term in (
-            Term("n", "neighbours that count in this pair", float(counts[k]), "pixels", k),
-            Term("sum W", "their share of the prediction", 100 * float(shares[k]), "%", k),
-        )
-    ]
-    return tuple(each)

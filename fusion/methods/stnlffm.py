@@ -31,7 +31,8 @@ class Stnlffm(Method):
     -----
     With k the pair, i the neighbour and p the centre, on the fine grid::
 
-        similar   |F_k(i) - F_k(p)| <= d 2^F_k(p)   and   ||C_k(i) - C_2(i)| - |C_k(p) - C_2(p)|| <= s,  in all bands
+        similar   |F_k(i) - F_k(p)| <= d 2^F_k(p)                       in all bands
+                  ||C_k(i) - C_2(i)| - |C_k(p) - C_2(p)|| <= s          in all bands
         a_k, b_k  minimise  sum (C_2(i) - a C_k(i) - b)^2 + gamma (a - 1)^2  over the similar pixels
         W_i     = exp(-|C_k(i) - C_2(p)| / h^2), normalised over the similar pixels of the pair
         W_k     = 1 / (mean over the window of |C_k - C_2|), normalised over the pairs
@@ -57,6 +58,7 @@ class Stnlffm(Method):
 
     title = "STNLFFM"
     paper = "Cheng, Liu, Shen, Wu & Zhang 2017, IEEE TGRS 55(8), 4476-4488, preprint doi:10.48550/arXiv.1611.07231"
+    family = "weighted neighbours"
     departs: ClassVar = {
         "offset": "a change of the target changes which coarse changes are alike, and the weights",
         "copy": "without a change it still averages the fine values of similar pixels, which differ by up to d 2^F",

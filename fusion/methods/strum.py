@@ -46,6 +46,7 @@ class Strum(Method):
 
     title = "STRUM"
     paper = "Gevaert & García-Haro 2015, Remote Sensing of Environment 156, doi:10.1016/j.rse.2014.09.012"
+    family = "unmixing"
     departs: ClassVar = {"bands": "the classes are those of all bands together"}
 
     classes: int = param(4, doc="Classes of the fine image; a class map that is given has its own.", low=1, high=40)

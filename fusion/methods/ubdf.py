@@ -49,6 +49,7 @@ class Ubdf(Method):
 
     title = "UBDF"
     paper = "Zurita-Milla, Clevers & Schaepman 2008, IEEE GRSL 5(3), doi:10.1109/LGRS.2008.919685"
+    family = "unmixing"
     departs: ClassVar = {
         "copy": "of the fine image only the classes are used, not its values",
         "bands": "the classes are those of all bands together",

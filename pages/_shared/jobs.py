@@ -80,8 +80,8 @@ class Queue:
         alive: Callable[[str], bool],
         *,
         workers: int = 1,
-        bound: int = 24,
-        per_session: int = 8,
+        bound: int = 36,
+        per_session: int = 12,  # Evaluate asks for all chosen methods and two baselines at once
         grace: float = 5.0,
     ) -> None:
         self._alive, self._bound, self._per_session, self._grace = alive, bound, per_session, grace

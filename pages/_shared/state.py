@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -17,7 +17,7 @@ from fusion.methods import Method
 from fusion.recipe import MAX_JSON, Recipe, Ring, check_ring, extent, grid, parse_json
 from fusion.sources import Item
 
-from .messages import complain
+from .messages import complain, plain
 
 PARAMETER = "w"  # of the address
 DEFAULT_METHODS = ("delta", "starfm")
@@ -193,6 +193,14 @@ def truth_item(draft: Work, day: date) -> Item | None:
             if item.day == day:
                 return item
     return None
+
+
+def able(chosen: Sequence[Method], pairs: Sequence[date]) -> list[Method]:
+    """Return the methods that these pairs are enough for; says of each other one what it lacks."""
+    for method in chosen:
+        if why := method.lacks(len(pairs)):
+            st.warning(plain(why), icon=":material/warning:")
+    return [method for method in chosen if not method.lacks(len(pairs))]
 
 
 def recipe(draft: Work, method: Method, target: date | None = None, pairs: tuple[date, ...] | None = None) -> Recipe:

@@ -79,10 +79,17 @@ def words(recipe: Recipe) -> str:
 def _line(recipes: Sequence[Recipe], found: Sequence[State]) -> str:
     if not recipes:
         return ""
-    each = [f"{recipe.method.title} {_words(*state)}" for recipe, state in zip(recipes, found, strict=True)]
+    alike: dict[str, list[str]] = {}
+    for recipe, state in zip(recipes, found, strict=True):
+        alike.setdefault(_words(*state), []).append(recipe.method.title)
+    clear = {_words(*state) for state in found if state[0] is not None}
+    each = [
+        f"{', '.join(titles)} {words}" + (" each" if words in clear and len(titles) > 1 else "")
+        for words, titles in alike.items()
+    ]
     known = [seconds for seconds, _ in found if seconds is not None]
-    total = f"; together {estimate.words(sum(known))}" if len(known) == len(found) > 1 else ""
-    return f"On this machine: {', '.join(each)}{total}"
+    total = [f"together {estimate.words(sum(known))}"] if len(known) == len(found) > 1 else []
+    return f"On this machine: {'; '.join([*each, *total])}"
 
 
 def _words(seconds: float | None, measuring: bool) -> str:
