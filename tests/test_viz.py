@@ -291,7 +291,8 @@ def test_methods_keep_their_colours_and_look_different() -> None:
     both = viz.bars(tables(), "RMSE", names=names)
     colour = {trace.name: trace.marker.color for trace in both.data if trace.type == "bar"}
     assert alone.data[0].marker.color == colour["starfm"] != colour["nearest"]
-    assert len({viz.colour_of(name, range(8)) for name in range(8)}) == 8  # type: ignore[arg-type]
+    many = [*methods.names(), "truth", "coarse"]
+    assert len({viz.colour_of(name, many) for name in many}) == len({viz.symbol_of(name, many) for name in many}) == 13
 
 
 def test_the_timeline_has_every_image_once_and_marks_the_choice() -> None:

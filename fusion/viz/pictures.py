@@ -29,7 +29,11 @@ WAVELENGTHS: Mapping[str, int] = MappingProxyType(  # nm, typical centres: Senti
 OKABE_ITO = (  # Okabe & Ito 2008, Color Universal Design; black left out, for it vanishes on dark pages
     "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#999999", "#F0E442",
 )  # fmt: skip
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "hexagon", "triangle-down")
+COLOURS = (*OKABE_ITO, "#7F6FD9", "#44AA99", "#AA4466", "#A6761D", "#8FBC5A")  # of up to 13 names
+SYMBOLS = (
+    "circle", "square", "diamond", "triangle-up", "x", "star", "hexagon", "triangle-down", "cross", "pentagon",
+    "triangle-left", "triangle-right", "hourglass",
+)  # fmt: skip
 SAMPLES = 250_000  # values of one band and scene that a stretch looks at
 PALETTES = ("viridis", "cividis", "grey", "difference")
 
@@ -76,7 +80,7 @@ def colour_of(name: str, names: Sequence[str]) -> str:
     >>> colour_of("delta", ["nearest", "delta"])
     '#56B4E9'
     """
-    return OKABE_ITO[list(names).index(name) % len(OKABE_ITO)]
+    return COLOURS[list(names).index(name) % len(COLOURS)]
 
 
 def symbol_of(name: str, names: Sequence[str]) -> str:

@@ -221,6 +221,7 @@ def apa(
         )
     if points:
         figure.add_trace(_apa_marks(points, largest))
+        _apa_labels(figure, points)
     if others:
         figure.add_scatter(
             name="references", x=[p[0] for p in others.values()], y=[p[1] for p in others.values()],
@@ -238,15 +239,27 @@ def _apa_point(table: Mapping[str, Mapping[str, float]], band: str) -> tuple[flo
     return edge, texture, error, bias
 
 
+def _apa_labels(figure: go.Figure, points: Mapping[str, tuple[float, float, float, float]]) -> None:
+    """Name the points around them, in the order in which they lie about their middle, so that no line crosses."""
+    edge, texture = (sum(p[axis] for p in points.values()) / len(points) for axis in (0, 1))
+    angles = {name: math.atan2(p[1] - texture, p[0] - edge) for name, p in points.items()}
+    first, step = min(angles.values()), 2 * math.pi / len(points)
+    for n, name in enumerate(sorted(points, key=angles.__getitem__)):
+        turn = first + n * step
+        figure.add_annotation(
+            x=points[name][0], y=points[name][1], text=escape(name), ax=60 * math.cos(turn), ay=-48 * math.sin(turn),
+            showarrow=True, arrowhead=0, arrowwidth=1, arrowcolor=INK, standoff=8,
+        )  # fmt: skip
+
+
 def _apa_marks(points: Mapping[str, tuple[float, float, float, float]], largest: float) -> go.Scatter:
     edges, textures, errors, biases = zip(*points.values(), strict=True)
     return go.Scatter(
         x=edges,
         y=textures,
-        mode="markers+text",
+        mode="markers",
         showlegend=False,
         text=[escape(name) for name in points],
-        textposition=["top center", "bottom center", "middle right", "middle left"] * len(points),
         customdata=list(zip(errors, biases, strict=True)),
         hovertemplate="%{text}<br>EDGE %{x:.3f}, LBP %{y:.3f}<br>RMSE %{customdata[0]:.4f}, "
         "AD %{customdata[1]:.4f}<extra></extra>",
