@@ -1,6 +1,6 @@
 """The app as a person uses it: every page and the whole main job in a real browser, offline.
 
-With ``FUSION_SCREENSHOTS=folder`` the main job also leaves the pictures of the README there.
+With ``FUSION_SCREENSHOTS=folder`` the main job and the explained pixel also leave the pictures of the README there.
 """
 
 import csv
@@ -347,6 +347,9 @@ def test_a_clicked_pixel_is_explained_by_numbers_that_add_up(chromium: Browser, 
             "plot => plot._fullData.filter(t => t.type == 'heatmap').at(-1).z.map(row => Array.from(row))"
         )
         assert f"{np.isfinite(np.array(coloured, float)).sum()} of 225 pixels" in weights.inner_text()
+        if os.environ.get("FUSION_SCREENSHOTS"):
+            page.get_by_text("taken apart:").evaluate("element => element.scrollIntoView()")
+            shoot(page, "why")
         page.locator(".st-key-why-values .js-plotly-plot .nsewdrag").first.hover()
         told = page.locator(".st-key-why-values .hoverlayer")
         expect(told).to_contain_text("row +0, column +0 from the pixel")
