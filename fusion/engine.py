@@ -16,6 +16,7 @@ from .methods._pulse import PULSE, Pulse
 from .scene import ROI, Scene
 from .stack import Stack
 
+TILES = 4  # in work at once at most: kernels fill the processors by themselves, and each tile takes memory
 HEARTBEAT = 0.2  # seconds between two calls of `progress` while a tile is being worked on
 
 
@@ -51,8 +52,8 @@ def fuse(
         Side of a tile in fine pixels; rounded up to whole coarse pixels. It changes memory and time, and of an
         exact method never the result.
     executor : concurrent.futures.Executor, optional
-        Where tiles are worked on: threads by default; a process pool or
-        ``dask.distributed.Client(...).get_executor()`` work as well.
+        Where tiles are worked on: at most four threads by default, as kernels use all processors by themselves; a
+        process pool or ``dask.distributed.Client(...).get_executor()`` work as well.
     progress : callable
         Called in the caller's thread with the fraction done, several times a second. What it raises (such as
         :class:`fusion.Cancelled`) stops the run and reaches the caller.
@@ -154,7 +155,7 @@ def _workers(executor: Executor | None) -> Iterator[Executor]:
     if executor is not None:
         yield executor
         return
-    own = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="fuse")
+    own = ThreadPoolExecutor(min(os.cpu_count() or 1, TILES), thread_name_prefix="fuse")
     try:
         yield own
     finally:

@@ -191,7 +191,17 @@ def run(
         The recipe's stack where it is loaded already.
     tile, executor, progress
         As in :func:`fusion.fuse`.
+
+    Raises
+    ------
+    FusionError
+        As of :func:`load` and :func:`fusion.fuse`; or if the stack has a class map, which no recipe can name.
     """
+    if stack is not None and stack.classes is not None:
+        raise FusionError(
+            "A run of a recipe wants what the recipe names, and it cannot name a class map: use "
+            "fuse(stack, method) and keep the map beside the result."
+        )
     scene = fuse(stack or load(recipe), recipe.method, tile=tile, executor=executor, progress=progress)
     return clip(scene, recipe.area)
 

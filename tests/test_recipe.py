@@ -490,3 +490,11 @@ def test_the_sample_makes_a_recipe_as_well():
     recipe = Recipe(area, box, ratio, ("red",), ((by_day[fine[0].day], fine[0]),), by_day[fine[1].day])
     assert Recipe.from_json(recipe.to_json()) == recipe and isinstance(recipe.target.day, date)
     assert run(replace(recipe, method=methods.get("delta")())).valid > 0.9
+
+
+def test_a_class_map_that_the_recipe_cannot_name_is_refused():
+    stack = load(RECIPE)
+    mapped = replace(stack, classes=np.zeros(stack.fine.shape[2:], np.int16))
+    with pytest.raises(FusionError, match=r"cannot name a class map: use fuse\(stack, method\)"):
+        run(RECIPE, stack=mapped)
+    assert fuse(mapped, RECIPE.method).data.shape == stack.fine.shape[1:]
