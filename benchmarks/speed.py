@@ -101,23 +101,29 @@ OPERATIONS: dict[str, tuple[str, Callable[[Case], float]]] = {
         lambda c: c.window * (1.5 * c.pairs + c.similar * (2 * c.pairs + 5)),
     ),
     "fsdaf": (
-        "window x (|F - F| 2, comparison, sum); spline of 52 coarse neighbours; 20 weighted changes",
-        lambda c: c.window * 4 + 52 + 20,
+        "pairs x (window x (|F - F| 2, comparison, sum); 20 weighted changes); spline of 52 coarse neighbours",
+        lambda c: c.pairs * (c.window * 4 + getattr(c.method, "similar", 20)) + 52,
     ),
-    "fitfc": ("window x (|F - F| 2, sum); 20 weighted values", lambda c: c.window * 3 + 20),
+    "fitfc": (
+        "pairs x (window x (|F - F| 2, sum); 10 weighted values)",
+        lambda c: c.pairs * (c.window * 3 + getattr(c.method, "similar", 10)),
+    ),
     "stnlffm": (
         "window x pairs x (|F - F| <= t 3, |T - T| <= t 3); without the sums over similar pixels",
         lambda c: c.window * c.pairs * 6,
     ),
-    "ubdf": ("class of each pixel, 3 per class; 2 for the unmixing", lambda c: 3 * getattr(c.method, "classes", 5) + 2),
+    "ubdf": (
+        "class of each pixel, 3 for each of 20 classes; 2 for the unmixing",
+        lambda c: 3 * getattr(c.method, "classes", 20) + 2,
+    ),
     "strum": (
-        "class of each pixel, 3 per class; 2 for the unmixing",
-        lambda c: 3 * getattr(c.method, "classes", 5) + 2,
+        "class of each pixel, 3 for each of 4 classes; 2 for the unmixing",
+        lambda c: 3 * getattr(c.method, "classes", 4) + 2,
     ),
     "efast": ("20 per pair: interpolation, mosaics, weights", lambda c: 20 * c.pairs),
     "spstfm": (
-        "25 per atom for the products of patches and atoms; without the training",
-        lambda c: 25 * getattr(c.method, "atoms", 32),
+        "pairs x 32 atoms x 7, the products of patches and atoms: 36 patches of 49 values in 256 pixels; no training",
+        lambda c: c.pairs * getattr(c.method, "atoms", 32) * 36 * 49 / RATIO**2,
     ),
 }
 

@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 from . import estimate, methods
 from ._cli_files import check_output, read_area, read_recipe, write_scene, write_text
 from ._cli_text import Progress, note, percent, print_json, seconds, strong, table
+from .engine import TILES
 from .errors import FusionError
 from .methods import Method
 from .products import PRODUCTS, Product, product
@@ -114,18 +115,23 @@ def _propose(args: argparse.Namespace, area: Ring | None, options: dict[str, Any
         args.usage("a recipe takes a fine and a coarse product: leave out --product")
     name = args.method or "starfm"
     method = methods.build(name, settings(methods.get(name), args.set or []))
+    wanted = args.pairs or max(2, method.pairs)
+    if lacks := method.lacks(wanted):
+        raise FusionError(lacks)
     reasons: list[str] = []
     recipe = recipe_for(
         args.source,
         args.target,
         area=area,
-        pairs=args.pairs or 2,
+        pairs=wanted,
         method=method,
         options=options,
         dates=_dates(args),
         tell=reasons.append,
     )
     why = " ".join(reasons)
+    if lacks := method.lacks(len(recipe.pairs)):
+        raise FusionError(f"{why} {lacks}")
     if args.save is not None:
         write_text(args.save, recipe.to_json())
     if args.json:
@@ -148,6 +154,7 @@ def run_recipe(args: argparse.Namespace) -> int:
     """Fuse a recipe and write the result."""
     check_output(args.out)
     recipe = read_recipe(args.recipe)
+    check_pairs(recipe, recipe.method)
     start = time.monotonic()
     scene = fused(recipe, read(recipe), args)
     write_scene(scene, args.out, recipe.tags())
@@ -177,6 +184,12 @@ def run_recipe(args: argparse.Namespace) -> int:
     return 0
 
 
+def check_pairs(recipe: Recipe, method: Method) -> None:
+    """Find out before anything is read whether a recipe has pairs enough for a method."""
+    if lacks := method.lacks(len(recipe.pairs)):
+        raise FusionError(lacks)
+
+
 def read(recipe: Recipe) -> Stack:
     """Read the images of a recipe."""
     with Progress("Reading"):
@@ -191,8 +204,13 @@ def fused(recipe: Recipe, stack: Stack, args: argparse.Namespace) -> Scene:
     expected = estimate.seconds(recipe.method, size, measure=size.height * size.width >= LARGE)
     if expected is not None:
         note(f"{recipe.method.title}: {estimate.words(expected)} on this machine")
-    with Progress(recipe.method.title) as progress, ThreadPoolExecutor(args.threads or os.cpu_count()) as executor:
-        return run(recipe, stack=stack, tile=args.tile or 1024, executor=executor, progress=progress)
+    tiles = min(args.threads or os.cpu_count() or 1, TILES)
+    with Progress(recipe.method.title) as progress, ThreadPoolExecutor(tiles) as executor:
+        start = time.perf_counter()
+        scene = run(recipe, stack=stack, tile=args.tile or 1024, executor=executor, progress=progress)
+    if not args.tile:
+        estimate.learn(recipe.method, size, time.perf_counter() - start)
+    return scene
 
 
 def settings(kind: Any, given: Sequence[str]) -> dict[str, Any]:

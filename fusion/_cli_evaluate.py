@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import methods, sources
-from ._cli_commands import fused, pixel, read
+from ._cli_commands import check_pairs, fused, pixel, read
 from ._cli_files import check_folder, read_header, read_recipe, write_scene
 from ._cli_text import note, print_json, strong, table
 from .errors import FusionError
@@ -43,6 +43,8 @@ def _recipe(args: argparse.Namespace) -> int:
     if args.bands is not None:
         recipe = replace(recipe, bands=_known_bands(recipe, args.bands))
     candidates = _candidates(recipe, args.methods or [])
+    for method in candidates.values():
+        check_pairs(recipe, method)
     item = truth_item(recipe)
     truth = clip(sources.get(item.source).read(item, recipe.geobox, recipe.bands), recipe.area)
     stack, scores = read(recipe), dict[str, Scores]()

@@ -114,7 +114,9 @@ def _search(command: argparse.ArgumentParser) -> None:
     )
     recipe = command.add_argument_group("to propose a recipe")
     recipe.add_argument("--target", type=_day, metavar="DAY", help="day to predict; default: a telling one")
-    recipe.add_argument("--pairs", type=_count, metavar="N", help="pairs of coarse and fine image (default 2)")
+    recipe.add_argument(
+        "--pairs", type=_count, metavar="N", help="pairs of coarse and fine image (default 2, or as the method needs)"
+    )
     recipe.add_argument("--method", metavar="NAME", help="fusion method (default starfm)")
     recipe.add_argument("--set", action="append", metavar="NAME=VALUE", help="parameter of the method; may be repeated")
     recipe.add_argument("--save", metavar="RECIPE.json", help="write the recipe to this file")

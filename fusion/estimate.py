@@ -1,9 +1,9 @@
 """How long a run will take on this machine: measured once per method and parameters, then remembered.
 
 A method is run on small synthetic scenes of growing size, so that what every run costs and what every pixel costs can
-be told apart. The two numbers are kept in memory and in ``times.json`` in the user's cache folder; the environment
-variable ``FUSION_CACHE`` names another folder, and ``FUSION_CACHE=off`` keeps them in memory only. A file that cannot
-be read or written is no error: then it is measured again.
+be told apart; real runs mend the two numbers later (:func:`learn`). They are kept in memory and in ``times.json`` in
+the user's cache folder; the environment variable ``FUSION_CACHE`` names another folder, and ``FUSION_CACHE=off`` keeps
+them in memory only. A file that cannot be read or written is no error: then it is measured again.
 """
 
 import json
@@ -29,6 +29,9 @@ from .stack import Stack
 
 SIDES = (32, 96, 192, 384)  # of the scenes, at least, in fine pixels; in the last ones samples for classes are full
 LONG = 1.5  # seconds: a larger scene that would take longer is left out
+CHEAP = 0.5  # seconds: a scene that takes less is run twice, and the quicker run counts
+TELLING = 1.0  # seconds: a run that took less says little about the next
+STEP = 2.0, 4.0  # most that one run raises and lowers what is kept, as factors
 TOO_LONG = 6.0, 60.0  # seconds: a scene, or a compilation, that takes longer is given up
 TILE = 1024  # as fuse cuts by itself
 MOST = 1000  # entries of the file; the oldest go
@@ -93,6 +96,30 @@ def seconds(method: Method, size: Size, *, measure: bool = True, clock: Clock = 
     return cost[0] + cost[1] * _worked(method, size)
 
 
+def learn(method: Method, size: Size, seen: float) -> None:
+    """Mend what is kept by a run that took `seen` seconds; for whole runs, cut into tiles as ``fuse`` does by itself.
+
+    Other work on the machine makes a run slower and nothing makes it quicker. So a run that was quicker than expected
+    is believed at once, and one that was slower half of the way (the geometric mean), until it is seen again: what a
+    busy hour raised, the first run in a quiet one lowers. Runs of less than a second, and of methods that were not
+    measured, change nothing.
+    """
+    key = _key(method, size)
+    cost = _COSTS.get(key) or _kept().get(key)
+    if cost is None or seen < TELLING:
+        return
+    (fixed, rate), worked = cost, _worked(method, size)
+    expected = max(fixed + rate * worked, TELLING / 1000)
+    if seen < expected:
+        factor = max(seen / expected, 1 / STEP[1])
+        cost = fixed * factor, rate * factor
+    else:  # of a long run it is the pixels that take the time
+        factor = min(math.sqrt(seen / expected), STEP[0])
+        cost = fixed, rate + expected * (factor - 1) / worked
+    _COSTS[key] = cost
+    _keep(key, cost)
+
+
 def words(time: float) -> str:
     """Duration for a reader: "less than 1 s", "about 7 s", "about 20 s", "about 3 min" or "about 2 h"."""
     if time < 1:
@@ -119,6 +146,8 @@ def _measured(method: Method, size: Size, clock: Clock) -> Cost | None:
         taken = _timed(method, stack, clock, TOO_LONG[0])
         if taken is None:
             break
+        again = _timed(method, stack, clock, TOO_LONG[0]) if taken < CHEAP else None
+        taken = taken if again is None else min(taken, again)
         growth = taken - points[-1][1] if points else 0.0
         points.append((stack.fine[0, 0].size, taken))
         if len(points) > 1 and taken + 4 * growth > LONG:
@@ -126,7 +155,7 @@ def _measured(method: Method, size: Size, clock: Clock) -> Cost | None:
     if len(points) < 2:
         return None
     (few, short), (many, long) = points[-2:]
-    rate = max(long - short, 0.0) / (many - few)
+    rate = max((long - short) / (many - few), long / many / 2)  # chance may make the larger scene as quick
     return max(long - rate * many, 0.0), rate
 
 

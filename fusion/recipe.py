@@ -82,7 +82,7 @@ class Recipe:
         if not self.pairs or not self.bands:
             raise FusionError(
                 f"A recipe wants at least one pair and one band, got {len(self.pairs)} pairs and {len(self.bands)} "
-                "bands: choose pairs on the Area page."
+                "bands: choose them on the Area page of the app, with search in the shell or recipe_for in Python."
             )
         _check_items(self.pairs, self.target, self.bands)
         _check_ratio(self.pairs, self.target, self.ratio)

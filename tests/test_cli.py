@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -193,6 +194,39 @@ def test_search_saves_a_recipe_that_loads(capsys):
     assert str(recipe.target.day) in text
     assert f"{recipe.pairs[0][0].day} (" in text
     assert "simulated" in text
+
+
+@pytest.mark.parametrize("form", ["", " --json"])
+def test_search_refuses_fewer_pairs_than_the_method_needs_and_saves_nothing(form, capsys):
+    line = f"search sample --method estarfm --pairs 1 --save r.json{form}"
+    assert main(line.split()) == 1
+    text = "".join(capsys.readouterr())
+    assert "ESTARFM wants at least 2 pairs, got 1" in text and "--pairs 2" in text
+    assert not Path("r.json").exists()
+
+
+def test_search_proposes_as_many_pairs_as_the_method_needs(capsys, monkeypatch):
+    monkeypatch.setattr(methods.get("estarfm"), "pairs", 3)
+    assert main("search sample --method estarfm --save r.json".split()) == 0
+    assert len(fusion.Recipe.from_json(Path("r.json").read_text()).pairs) == 3
+
+
+def test_search_refuses_where_there_are_fewer_pairs_than_the_method_needs(capsys, monkeypatch):
+    monkeypatch.setattr(methods.get("estarfm"), "pairs", 99)
+    assert main("search sample --method estarfm --save r.json".split()) == 1
+    text = capsys.readouterr().err
+    assert "There are no more usable pairs; 99 were wanted." in text and "ESTARFM wants at least 99 pairs" in text
+    assert not Path("r.json").exists()
+
+
+@pytest.mark.parametrize("line", ["run r.json fused.tif", "evaluate r.json", "evaluate delta.json --methods estarfm"])
+def test_too_few_pairs_are_refused_before_anything_is_read(line, capsys, monkeypatch):
+    recipe = recipe_for("sample", pairs=1, method="estarfm")
+    Path("r.json").write_text(recipe.to_json())
+    Path("delta.json").write_text(replace(recipe, method=methods.get("delta")()).to_json())
+    monkeypatch.setattr(sample, "read", lambda *_: pytest.fail("read"))
+    assert main(line.split()) == 1
+    assert "ESTARFM wants at least 2 pairs, got 1: give it 2 pairs" in capsys.readouterr().err
 
 
 def test_search_as_json_holds_recipe_and_reason(capsys):
@@ -707,3 +741,12 @@ def test_run_measures_the_time_of_a_large_image_first(recipe, capsys, monkeypatc
     monkeypatch.setattr(estimate, "seconds", lambda method, size, measure: None if measure else 1.0)
     assert main(["run", "recipe.json", "fused.tif"]) == 0
     assert "on this machine" not in capsys.readouterr().err  # asked for, and not known
+
+
+def test_run_mends_the_estimate_unless_it_was_cut_otherwise(recipe, monkeypatch):
+    seen = []
+    monkeypatch.setattr(estimate, "learn", lambda method, size, time: seen.append((method.name(), size, time)))
+    assert main(["run", "recipe.json", "fused.tif", "--tile", "64"]) == 0 and not seen
+    assert main(["run", "recipe.json", "fused.tif"]) == 0
+    ((name, size, time),) = seen
+    assert (name, size) == ("delta", estimate.Size.of(fusion.load(recipe))) and 0 < time < 60

@@ -248,7 +248,7 @@ def test_one_pair_without_a_valid_pixel_is_no_error(work):
 
 
 def test_too_few_pairs_are_refused(work):
-    with pytest.raises(FusionError, match="Level wants at least 2 pairs, got 1: add a pair"):
+    with pytest.raises(FusionError, match="Level wants at least 2 pairs, got 1: give it 2 pairs"):
         fuse(work.select([0]), Two())
 
 

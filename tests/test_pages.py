@@ -82,7 +82,8 @@ def one_pair(app: AppTest, *names: str) -> AppTest:
 def test_a_method_that_wants_more_pairs_says_so_before_the_run_and_the_others_run(app: AppTest) -> None:
     page = visit(one_pair(app, "estarfm", "delta"), "fuse")
     assert [said(warning) for warning in page.warning] == [
-        "ESTARFM wants at least 2 pairs, got 1: add a pair on the Area page, or choose another method."
+        "ESTARFM wants at least 2 pairs, got 1: give it 2 pairs (on the Area page of the app, or --pairs 2 in the "
+        "shell), or choose another method."
     ]
     options = by_label(page.multiselect, "Methods to run").options
     assert "ESTARFM (wants 2 pairs)" in options and "STARFM" in options
@@ -304,7 +305,7 @@ def test_the_time_of_a_run_is_measured_in_the_background_and_shown(
 ) -> None:
     finish, known = threading.Event(), {}
 
-    def seconds(method: Method, size: Size) -> float:
+    def seconds(method: Method, size: Size, *, measure: bool = True) -> float:
         finish.wait(30)
         known[method.name()] = {"delta": 0.2, "starfm": 21.0}[method.name()]
         return known[method.name()]
@@ -319,8 +320,29 @@ def test_the_time_of_a_run_is_measured_in_the_background_and_shown(
     assert "Time on this machine: about 20 s" in texts(page)
 
 
+def test_a_finished_run_mends_the_time_that_is_shown(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    learnt: dict[str, float] = {}
+
+    def seconds(method: Method, size: Size, *, measure: bool = True) -> float:
+        return learnt.get(method.name(), 21.0)
+
+    def learn(method: Method, size: Size, seen: float) -> None:
+        assert size.ratio == 10 and 0 < seen < 600
+        learnt[method.name()] = 42.0
+
+    monkeypatch.setattr(estimate, "seconds", seconds)
+    monkeypatch.setattr(estimate, "learn", learn)
+    page = visit(app.run(), "fuse")
+    patiently(lambda: "Delta, STARFM about 20 s each" in texts(page.run()))
+    by_label(page.multiselect, "Methods to run").set_value(["delta"]).run()
+    button(page, "Fuse").click().run()
+    patiently(lambda: "delta" in learnt)
+    assert set(learnt) == {"delta"}
+    assert "Delta about 40 s" in texts(page.run())
+
+
 def test_a_method_that_cannot_be_measured_has_no_time(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def seconds(method: Method, size: Size) -> float | None:
+    def seconds(method: Method, size: Size, *, measure: bool = True) -> float | None:
         if method.name() == "delta":
             return None
         raise ZeroDivisionError("a fault of the method's own, which shows when it is run")

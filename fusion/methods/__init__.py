@@ -119,8 +119,8 @@ class Method:
         if pairs >= self.pairs:
             return ""
         return (
-            f"{self.title} wants at least {self.pairs} pairs, got {pairs}: add a pair on the Area page, or choose "
-            "another method."
+            f"{self.title} wants at least {self.pairs} pairs, got {pairs}: give it {self.pairs} pairs (on the Area "
+            f"page of the app, or --pairs {self.pairs} in the shell), or choose another method."
         )
 
     def check(self, stack: Stack) -> None:

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime import get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from fusion import sources
+from fusion import estimate, sources
 from fusion.errors import FusionError
 from fusion.recipe import Recipe, clip, load, run
 from fusion.scene import Scene
@@ -56,7 +56,9 @@ def _work(recipe: Recipe, keep: Shelf) -> Callable[[Callable[[float], None]], No
     def work(progress: Callable[[float], None]) -> None:
         stack = _stack(recipe, keep)
         progress(0.0)
+        start = time.perf_counter()
         scene = run(recipe, stack=stack, progress=progress)
+        estimate.learn(recipe.method, estimate.Size.of(stack), time.perf_counter() - start)
         keep.put(recipe.to_json(), scene, scene.data.nbytes)
 
     return work

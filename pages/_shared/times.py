@@ -35,7 +35,9 @@ class Times:
             return None, False
         if not answer.done():
             return None, True
-        return (None if answer.exception() else answer.result()), False  # a method's own fault shows when it is run
+        if answer.exception() or answer.result() is None:  # a method's own fault shows when it is run
+            return None, False
+        return estimate.seconds(recipe.method, size, measure=False), False  # runs since then have mended it
 
     def _answer(self, method: Method, size: Size) -> "Future[float | None] | None":
         with self._lock:
