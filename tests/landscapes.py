@@ -25,14 +25,15 @@ def block_mean(fine: np.ndarray, ratio: int) -> np.ndarray:
 
 
 def reflectance(day: int, bands: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """``(band, y, x)`` float32: parcels that change at their own pace, two different slopes, and texture."""
+    """``(band, y, x)`` float32: parcels that change at their own pace and not evenly, two slopes, and texture."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
     parcels = 3 + 2 * (y // 5) + 7 * (x // 8)
     level, pace = rng.uniform(0.1, 0.5, (2, bands, int(parcels.max()) + 1))
     slope = 0.05 * y / height - 0.02 * (x / width) ** 2
     texture = rng.normal(0, 0.01, (bands, height, width))
-    out = level[:, parcels] + slope + texture + (pace[:, parcels] - 0.3) * day / 200
+    change = (pace[:, parcels] - 0.3) * day / 200 + (0.3 - level[:, parcels]) * (day / 200) ** 2
+    out = level[:, parcels] + slope + texture + change
     return np.clip(out, 0.001, 0.999).astype(np.float32)
 
 

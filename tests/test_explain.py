@@ -240,8 +240,8 @@ def test_estarfm_says_why_there_is_no_conversion_coefficient(missing, least, wor
     whole = problem(methods.get("estarfm")(), 1, bands=1)
     fine = whole.fine.copy()
     for k in missing:
-        fine[k, :, 13, 20] = np.nan
-    found = explain(replace(whole, fine=fine), methods.get("estarfm")(window=9, change=least), "blue", 13, 20)
+        fine[k, :, 13, 22] = np.nan
+    found = explain(replace(whole, fine=fine), methods.get("estarfm")(window=9, change=least), "blue", 13, 22)
     assert found.note == words
     assert {term.pair for term in found.terms if term.symbol == "T_k"} == {0, 1, 2} - set(missing)
     assert next(term.value for term in found.terms if term.symbol == "V") == 1

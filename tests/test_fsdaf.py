@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
 
-from fusion import Pair, Scene, evaluate, explain, fuse, holdout, methods
+from fusion import FusionError, Pair, Scene, evaluate, explain, fuse, holdout, methods
 from fusion.methods._splines import thin_plate
 from fusion.methods.fsdaf import changes, class_changes, homogeneity
 from fusion.scene import identity_geobox
@@ -70,7 +70,8 @@ def test_accuracy_on_the_paper_s_scene(simulated):
     facts = method.prepare(problem)[0]
     assert rmse(problem.fine[0] + planes(problem, facts)[0].total, truth) < 0.0256
     assert rmse(run(problem, classes=3, window=11), truth) < 0.0256
-    assert rmse(run(problem, classes=3), truth) < rmse(fuse(problem, methods.get("delta")()).data, truth)
+    assert rmse(run(problem, classes=3), truth) < 0.040
+    assert rmse(fuse(problem, methods.get("delta")()).data, truth) > 0.043
 
 
 def test_a_coarse_pixel_keeps_its_change(simulated):
@@ -337,6 +338,21 @@ def test_a_given_class_map_is_used():
     unknown = replace(problem, classes=hidden)
     assert np.isfinite(run(unknown, window=5)).all()
     np.testing.assert_allclose(planes(unknown, facts)[0].of_class[4:6, 9:12], 0.1, atol=1e-6)
+
+
+def test_classes_that_a_map_does_not_have_make_nothing_more_similar():
+    problem = stack((-40,))
+    classes = np.kron([[3, 900]], np.ones((20, 14))).astype(np.int16)
+    facts = FSDAF().prepare(replace(problem, classes=classes))[0]
+    spread = problem.fine[0].std(axis=(1, 2), dtype=np.float64)
+    np.testing.assert_allclose(facts.tolerance, 2 * spread / 2, rtol=1e-6)
+
+
+def test_a_map_of_too_many_classes_is_refused_before_the_work():
+    problem = stack((-40,), rows=6, columns=6)
+    many = np.arange(24 * 24, dtype=np.int16).reshape(24, 24)
+    with pytest.raises(FusionError, match="FSDAF wants a class map of at most 100 classes, got 576: merge"):
+        fuse(replace(problem, classes=many), FSDAF())
 
 
 def test_a_class_map_that_knows_nothing_leaves_the_coarse_change():

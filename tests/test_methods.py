@@ -192,6 +192,41 @@ def test_a_missing_pixel_matters_no_farther_than_the_halo(method, where):
 
 
 @pytest.mark.parametrize("method", EACH)
+@pytest.mark.parametrize("where", [["fine"], ["fine", "coarse"]], ids=["fine", "both"])
+def test_a_pair_that_is_wholly_missing_is_as_none(method, where):
+    # It is the nearest one, which leads where a method asks for the nearest.
+    offsets = pairs_of(method, 1)
+    alone, more = stack(offsets, gaps=1), stack((*offsets, 7), gaps=1)
+    k = more.days.index(7)
+    images = {side: getattr(more, side).copy() for side in where}
+    for image in images.values():
+        image[k] = np.nan
+    np.testing.assert_allclose(predict(method, replace(more, **images)), predict(method, alone), atol=1e-5)
+
+
+USE_A_MAP = [
+    pytest.param(methods.build(name, given), id=name)
+    for name, given in (("ubdf", {}), ("strum", {}), ("fsdaf", {}), ("starfm", {"similarity": "classes"}))
+]
+
+
+@pytest.mark.parametrize("method", USE_A_MAP)
+@pytest.mark.parametrize("labels", [(0, 10, 200, 3000), (7, 8, 9, 32767)])
+def test_labels_of_a_class_map_may_be_any_numbers(method, labels):
+    problem = stack(pairs_of(method, 1), rows=6, columns=8, gaps=1)
+    classes = np.kron(np.random.default_rng(0).integers(0, 4, (8, 8)), np.ones((3, 4))).astype(np.int16)
+    classes[5:9, 7:12] = -1
+    renamed = np.where(classes < 0, -1, np.array(labels)[classes]).astype(np.int16)
+    got = predict(method, replace(problem, classes=classes))
+    np.testing.assert_allclose(predict(method, replace(problem, classes=renamed)), got, atol=1e-6)
+    there = np.isfinite(got)
+    assert np.abs(got - predict(method, problem))[there].max() > 1e-3  # the map is used
+    np.testing.assert_allclose(
+        fuse(replace(problem, classes=renamed), method, tile=8).data[there], got[there], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("method", EACH)
 def test_inputs_stay_as_they_were(method):
     problem = stack(pairs_of(method, 1), gaps=1)
     before = [a.copy() for a in (problem.fine, problem.coarse, problem.target)]

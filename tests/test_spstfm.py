@@ -233,10 +233,10 @@ def test_patches_lie_alike_from_both_sides_and_leave_nothing_out(step):
 
 
 def test_the_two_days_around_the_target_train():
-    assert _around((-40, -10, 25, 60)) == [1, 2]
-    assert _around((-40, -10, -5)) == [1, 2]
-    assert _around((30, 5, 70)) == [0, 1]
-    assert _around((-90, 5, 6)) == [0, 1]
+    assert _around(stack((-40, -10, 25, 60))) == [1, 2]
+    assert _around(stack((-40, -10, -5))) == [1, 2]
+    assert _around(stack((30, 5, 70))) == [0, 1]
+    assert _around(stack((-90, 5, 6))) == [0, 1]
 
 
 @pytest.mark.parametrize("size", [3, 7])

@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from fusion import FusionError, Pair, Scene, fuse, holdout, methods
+from fusion import FusionError, Pair, Scene, explain, fuse, holdout, methods
 from fusion.methods import _windows
 from fusion.methods._windows import distance_weights, similar_sum, similar_sum_torch
 from fusion.scene import identity_geobox
@@ -261,13 +261,13 @@ def fsdaf_scene():
 
 
 def test_a_growing_disc_is_smeared_as_the_fsdaf_paper_finds():
-    # Their STARFM has RMSE .0405 on a scene whose exact layout is not printed; on this one ours has .0528, and copying
-    # the old image .0810. STARFM cannot tell where in a coarse pixel the disc grew.
+    # Their STARFM has RMSE .0405 on a scene whose exact layout is not printed; on this one ours has .0528, delta .0438,
+    # and copying the old image .0810. STARFM cannot tell where in a coarse pixel the disc grew.
     old, new = fsdaf_scene()
     problem = bare(old[None], block_mean(old, 16)[None], block_mean(new, 16))
     got = fuse(problem, STARFM(window=31)).data
     error = float(np.sqrt(np.mean((got - new) ** 2)))
-    assert 0.03 < error < 0.06
+    assert 0.050 < error < 0.056
 
 
 def errors(folder, ratio):
@@ -305,6 +305,35 @@ def test_boreas_with_block_means_beats_the_copy(test_data):
     # Ours had .00743. Here delta is better than STARFM, .00714: with smooth change the mean over two pairs wins.
     error = errors(test_data / "boreas_estarfm_2001", 16)
     assert error["starfm"] <= 0.0082 and error["starfm"] < error["nearest"]
+
+
+# A public C++ STARFM has .02351 and .02912 here with the same number of classes; ours had .02298 and .02847.
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("folder", "fine", "coarse", "days", "most"),
+    [
+        ("lgc_fsdaf_2004", "fine/L5_{}.tif", "coarse/MODISsim_{}.tif", ("2004-11-26", "2004-12-28"), 0.0235),
+        (
+            "shenzhen_l7_mod09_2000_2002",
+            "fine/L7{}_SZ_B432_30m.tif",
+            "coarse/MOD09_{}_SZ_B214_250m.tif",
+            (2000306, 2002311),
+            0.0291,
+        ),
+    ],
+    ids=["LGC", "Shenzhen"],
+)
+def test_four_classes_from_one_pair(test_data, folder, fine, coarse, days, most):
+    def read(name, day):
+        path = test_data / folder / name.format(day)
+        image = Scene.read(path, bands=("a", "b", "c"), day=date(2000, 1, 1), scale=1e-4, nodata=32767)
+        return image.data[:, :480, :480]
+
+    old, new = (read(fine, day) for day in days)
+    before, target = (block_mean(read(coarse, day), 16) for day in days)
+    got = fuse(bare(old[None], before[None], target), STARFM(classes=4)).data
+    error = float(np.sqrt(np.nanmean((got - new) ** 2, axis=(1, 2))).mean())
+    assert error <= most
 
 
 def by_class(problem, classes, window):
@@ -356,6 +385,8 @@ def test_a_pixel_of_unknown_class_is_predicted_from_itself():
     problem = replace(patchwork().select([0]), classes=np.full((9, 13), -1, np.int16))
     got = run(problem, window=7, similarity="classes")
     np.testing.assert_allclose(got, problem.fine[0] + problem.target - problem.coarse[0], atol=1e-6)
+    said = {term.symbol: term for term in explain(problem, STARFM(window=7, similarity="classes"), "blue", 4, 5).terms}
+    assert said["class(p)"].meaning == "unknown: like no other pixel" and math.isnan(said["class(p)"].value)
 
 
 def test_without_a_map_the_classes_are_found_in_the_fine_image():

@@ -184,12 +184,6 @@ def test_a_pixel_of_unknown_class_takes_the_coarse_value():
     np.testing.assert_array_equal(got[:, 5, 6], problem.target[:, 1, 1])
 
 
-def test_labels_of_a_map_may_be_any_numbers():
-    problem, *_ = mixed()
-    other = np.array([311, 12, 4000], np.int16)[problem.classes]
-    np.testing.assert_allclose(run(replace(problem, classes=other)), run(problem), atol=1e-6)
-
-
 def test_a_map_of_too_many_classes_is_refused_before_the_work():
     problem = stack((-40,), rows=6, columns=6)
     many = np.arange(24 * 24, dtype=np.int16).reshape(24, 24)

@@ -1,19 +1,21 @@
 """Classes: one seeded k-means of the fine image that every method working by class shares.
 
 The classes depend on the values only, not on the order of pixels or bands, so that a turned image has turned classes
-and every tile the classes of the whole. A class map that comes with the stack is used as it is.
+and every tile the classes of the whole. A class map that comes with the stack is used instead, whatever its labels.
 """
 
 from collections.abc import Iterable
 
 import numpy as np
 
+from ..errors import FusionError
 from ..stack import Stack
 from ._windows import _compiled, in_strips
 
 SAMPLE = 20_000  # distinct values that are clustered; the error of a mean of 2 000 is 2 % of its class's spread
 STARTS = 4  # k-means++ beginnings; the best is kept
 ROUNDS = 60  # iterations of one start at most
+MOST = 100  # classes of a map; k-means is asked for fewer
 PIECE = 1 << 20  # values looked at together while sampling
 
 
@@ -83,6 +85,38 @@ def features(stack: Stack) -> np.ndarray:
 def class_map(stack: Stack, centres: np.ndarray) -> np.ndarray:
     """``(y, x)`` int16 class of every fine pixel, -1 = unknown: the stack's own map, else by nearest centre."""
     return stack.classes if stack.classes is not None else assign(features(stack), centres)
+
+
+def check_classes(stack: Stack, title: str) -> None:
+    """Raise FusionError if the stack's own map has more classes than can be told apart."""
+    if stack.classes is not None and (count := len(_seen(stack.classes))) > MOST:
+        raise FusionError(
+            f"{title} wants a class map of at most {MOST} classes, got {count}: merge classes, or leave the "
+            "map out to have the fine image classified."
+        )
+
+
+def class_labels(stack: Stack, centres: np.ndarray) -> np.ndarray:
+    """``(class,)`` int16 labels, in rising order: those that the stack's own map has, else the indices of centres."""
+    return np.arange(len(centres), dtype=np.int16) if stack.classes is None else _seen(stack.classes)
+
+
+def numbered_map(stack: Stack, centres: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`class_map` with labels replaced by their indices in `labels`, which are the whole image's; other ones by -1."""
+    classes = class_map(stack, centres)
+    if np.array_equal(labels, np.arange(len(labels))):
+        return classes
+    number = np.full(1 << 16, -1, np.int16)  # the upper half is that of negative labels
+    number[labels] = np.arange(len(labels))
+    out: np.ndarray = number[classes]
+    return out
+
+
+def _seen(classes: np.ndarray) -> np.ndarray:
+    """Labels from 0 that a map has."""
+    seen = np.zeros(np.iinfo(np.int16).max + 1, bool)
+    seen[classes[classes >= 0]] = True
+    return np.flatnonzero(seen).astype(np.int16)
 
 
 def fractions(classes: np.ndarray, count: int, ratio: int) -> np.ndarray:

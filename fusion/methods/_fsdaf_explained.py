@@ -1,5 +1,6 @@
 """FSDAF taken apart: step 6 for one pixel in plain numpy, apart from the kernel."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -110,7 +111,12 @@ class Part:
         whose = f"of its class, number {self.group}" if self.group >= 0 else "of its coarse pixel: its class is unknown"
         rows = (
             ("F_k(p)", "fine reflectance of the pixel", self.fine, "reflectance"),
-            ("class(p)", "its class", self.group, "number"),
+            (
+                "class(p)",
+                "its class" + ": unknown" * (self.group < 0),
+                self.group if self.group >= 0 else math.nan,
+                "number",
+            ),
             ("dF_class", f"change {whose}", c["of_class"], "reflectance"),
             ("F_TP", "temporal prediction, F_k + dF_class", self.fine + c["of_class"], "reflectance"),
             ("F_SP", "spatial prediction, thin plate spline through the coarse target", c["spatial"], "reflectance"),

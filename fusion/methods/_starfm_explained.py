@@ -159,7 +159,7 @@ class Parts:
             [Term("2 std / classes", "similar are pixels that differ by no more in F_k", float(most), pair=k)
              for k, most in enumerate(self.tolerance)]
             if self.method.similarity == "threshold"
-            else [Term("class(p)", "similar are pixels of this class", float(self.like[0][self.p]), "number")]
+            else [self.group()]
         )  # fmt: skip
         each = [
             Term(symbol, meaning, float(plane[k]), pair=k)
@@ -178,6 +178,13 @@ class Parts:
             Term("max S", "S from which a neighbour does not count", float(most_s)),
             Term("max T", "T from which a neighbour does not count", float(most_t)),
         )
+
+    def group(self) -> Term:
+        """The class of the centre; an unknown one is negative here."""
+        group = float(self.like[0][self.p])
+        if group < 0:
+            return Term("class(p)", "unknown: like no other pixel", float("nan"), "number")
+        return Term("class(p)", "similar are pixels of this class", group, "number")
 
 
 def _sums(found: Explanation) -> tuple[Term, ...]:

@@ -5,8 +5,8 @@ equations than it has classes, and is solved for one value per class and band.
 
 The floor, per coarse pixel with k classes and m planes in a window of n x n: sums that slide over the window, twice
 (row and column) an addition and a subtraction for each of k (k + 1) / 2 + k m + k numbers; one solution of k^3 / 6 +
-k^2 m multiplications. With k = 6, m = 6, ratio 16 that is about 2 operations per fine pixel and band; classifying
-(3 k per fine pixel and band) and writing the result (4 bytes) cost more.
+k^2 m multiplications. With m = 6 and ratio 16 that is about .2 operations per fine pixel and band for k = 4 (STRUM's
+default), 3 for k = 20 (UBDF's); classifying (3 k per fine pixel and band) and writing (4 bytes) cost more.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,13 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import FusionError
 from ..stack import Stack
-from ._classes import class_map, fractions, stack_centres
+from ._classes import class_labels, fractions, numbered_map, stack_centres
 from ._windows import _compiled, in_strips
 
 Solver = Literal["bayesian", "bounded"]
 
 LEAST = 0.1  # a class that fills less of every coarse pixel of a window is not solved for
-MOST_CLASSES = 100
 PURITY = 8  # power of the share by which coarse pixels count in a prior: half pure 0.4 %, 90 % pure 43 %
 RIDGE = 1e-4  # pull to the prior in a bounded solution: decides where the window does not
 PIECE = 1 << 20  # fine pixels classified together when looking at a whole image
@@ -51,16 +49,7 @@ class Mixture:
 
     def classes(self, stack: Stack) -> np.ndarray:
         """``(y, x)`` int16 class from 0, -1 = unknown."""
-        return _numbered(class_map(stack, self.centres), self.labels)
-
-
-def check_classes(stack: Stack, title: str) -> None:
-    """Raise FusionError if the stack's own map has more classes than windows can tell apart."""
-    if stack.classes is not None and (count := len(_labels(stack.classes))) > MOST_CLASSES:
-        raise FusionError(
-            f"{title} wants a class map of at most {MOST_CLASSES} classes, got {count}: merge classes, or leave the "
-            "map out to have the fine image classified."
-        )
+        return numbered_map(stack, self.centres, self.labels)
 
 
 def survey(stack: Stack, values: np.ndarray, count: int) -> Mixture:
@@ -70,12 +59,12 @@ def survey(stack: Stack, values: np.ndarray, count: int) -> Mixture:
     coarse pixels make it however pure they are; of a class that no known pixel holds, it is the mean of all.
     """
     centres = stack_centres(stack, count)
-    labels = np.arange(len(centres), dtype=np.int16) if stack.classes is None else _labels(stack.classes)
+    labels = class_labels(stack, centres)
     total, weight = np.zeros((2, len(values), len(labels)))
     rows = max(PIECE // (stack.fine.shape[3] * stack.ratio), 1)
     for v in range(0, values.shape[1], rows):
         part = stack[v * stack.ratio : (v + rows) * stack.ratio, :]
-        share = fractions(_numbered(class_map(part, centres), labels), len(labels), stack.ratio).astype(np.float64)
+        share = fractions(numbered_map(part, centres, labels), len(labels), stack.ratio).astype(np.float64)
         pure, here = np.where(np.isnan(share), 0, share) ** PURITY, values[:, v : v + rows]
         total += np.einsum("cvu,pvu->pc", pure, np.where(np.isnan(here), 0, here))
         weight += np.einsum("cvu,pvu->pc", pure, np.isfinite(here).astype(np.float64))
@@ -152,23 +141,6 @@ def _alike(values: np.ndarray) -> list[list[int]]:
     for plane, missing in enumerate(np.isnan(values)):
         groups.setdefault(np.packbits(missing).tobytes(), []).append(plane)
     return list(groups.values())
-
-
-def _labels(classes: np.ndarray) -> np.ndarray:
-    """Labels from 0 that a map has."""
-    seen = np.zeros(np.iinfo(np.int16).max + 1, bool)
-    seen[classes[classes >= 0]] = True
-    return np.flatnonzero(seen).astype(np.int16)
-
-
-def _numbered(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Replace labels by their numbers from 0; other ones by -1."""
-    if np.array_equal(labels, np.arange(len(labels))):
-        return classes
-    number = np.full(np.iinfo(np.int16).max + 2, -1, np.int16)  # the last one is that of -1
-    number[labels] = np.arange(len(labels))
-    out: np.ndarray = number[classes]
-    return out
 
 
 @_compiled

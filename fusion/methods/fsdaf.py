@@ -14,7 +14,7 @@ from scipy.optimize import lsq_linear
 
 from ..stack import Stack
 from . import Explanation, Method, param, register
-from ._classes import class_map, fractions, stack_centres
+from ._classes import check_classes, class_labels, class_map, fractions, numbered_map, stack_centres
 from ._fsdaf_explained import Steps, explained
 from ._neighbours import nearest_mean
 from ._pulse import report, stop_if_asked
@@ -31,6 +31,7 @@ class Facts(NamedTuple):
     """What the whole image says about one pair."""
 
     centres: np.ndarray  # (class, band) of the classification
+    labels: np.ndarray  # (class,) of a map that is given
     change: np.ndarray  # (band, class) dF of each class
     tolerance: np.ndarray  # (band,) pixels within it are similar
     range: np.ndarray  # ([low, high], band) of C2 and the temporal prediction
@@ -80,7 +81,7 @@ class Fsdaf(Method):
     coarse pixel; where the ratio is even, of ratio + 1 pixels, so that p is its centre. As in the author's code a W
     above 10 becomes 1, and the W are brought to mean 1 again: the change of a coarse pixel is kept exactly. Step 6
     takes the `similar` pixels with the least sum over bands of |F1(i) - F1(p)| / F1(p) among those within 2 std /
-    classes in every band; all equals of the last one count.
+    classes in every band, with the number of classes found or of a given map; all equals of the last one count.
 
     Departures. The spline is local, blended from those of 7 x 7 coarse pixels, for one through all would take the cube
     of their number. F1 + dF is kept within the range that C2 and F_TP have in the whole image, but not within
@@ -92,6 +93,10 @@ class Fsdaf(Method):
     code has 4 to 6 and 100. Over ten predictions between days of three scenes these choices change the mean RMSE by
     less than 1 %, but a smaller A keeps a flood's edge (RMSE .0201 instead of .0203), and only pure pixels give the
     class changes that the paper prints for its simulated scene.
+
+    On that scene (the paper's Fig. 2) the RMSE is .0380 with a window of 41 and .0254 with one of 11, where the paper
+    has .0256; before step 6 it is .0252. Only noise tells the pixels of its background apart, so that similar ones are
+    chosen at random from all over the window, and a mean over them blurs.
     """
 
     title = "FSDAF"
@@ -110,6 +115,11 @@ class Fsdaf(Method):
     )
     pure: int = param(30, doc="Purest coarse pixels of each class, which tell its change.", low=5, high=10_000)
 
+    def check(self, stack: Stack) -> None:
+        """Raise FusionError also if the stack's class map has too many classes."""
+        super().check(stack)
+        check_classes(stack, self.title)
+
     def halo(self, ratio: int) -> int:
         """Half the window, and the reach of the spline or of the homogeneity within a coarse pixel."""
         return self.window // 2 + max(reach(ratio), ratio // 2 + ratio - 1)
@@ -120,13 +130,13 @@ class Fsdaf(Method):
 
     def _facts(self, pair: Stack) -> Facts:
         centres = stack_centres(pair, self.classes)
-        classes = class_map(pair, centres)
-        count = len(centres) if pair.classes is None else int(classes.max(initial=-1)) + 1
+        labels = class_labels(pair, centres)
+        classes, count = numbered_map(pair, centres, labels), len(labels)
         difference = pair.target - pair.coarse[0]
         change = class_changes(fractions(classes, count, pair.ratio), difference, self.pure)
         spread = np.array([_std(band) for band in pair.fine[0]])
         tolerance = (2 * spread / max(count, 1)).astype(np.float32)
-        return Facts(centres, change, tolerance, _range(pair.fine[0], classes, change, pair.target))
+        return Facts(centres, labels, change, tolerance, _range(pair.fine[0], classes, change, pair.target))
 
     def predict(self, stack: Stack, state: tuple[Facts, ...]) -> np.ndarray:
         """Mean of the predictions from each pair, of near days more."""
@@ -242,7 +252,7 @@ def _range(fine: np.ndarray, classes: np.ndarray, change: np.ndarray, target: np
 
 def changes(pair: Stack, facts: Facts, spatial: np.ndarray) -> Iterator[Change]:
     """Steps 3 to 5, band by band; `spatial` is F_SP."""
-    classes = class_map(pair, facts.centres)
+    classes = numbered_map(pair, facts.centres, facts.labels)
     pure = homogeneity(classes, pair.ratio)
     for b, fine in enumerate(pair.fine[0]):
         stop_if_asked()

@@ -1,7 +1,7 @@
 """Nearest: the floor that every method must beat."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,8 +15,8 @@ class Nearest(Method):
     """Copies the fine image of the nearest day.
 
     Nothing is predicted: the fine image whose day is closest to the target day stands in for it (the earlier of
-    two equally close ones). It uses no coarse image at all, so it shows what "do nothing" costs. A method that does
-    not beat it has added nothing but work.
+    two equally close ones; an image without any pixel is passed over). It uses no coarse image at all, so it shows
+    what "do nothing" costs. A method that does not beat it has added nothing but work.
     """
 
     title = "Nearest"
@@ -24,11 +24,11 @@ class Nearest(Method):
     family = "baseline"
     departs: ClassVar = {"offset": "it does not look at the coarse target"}
 
-    def predict(self, stack: Stack, state: Any) -> np.ndarray:
+    def prepare(self, stack: Stack) -> int:
+        """Index of the day closest to the target that shows anything; of two, the earlier day."""
+        seen = [bool(np.isfinite(image).any()) for image in stack.fine]
+        return min(range(len(seen)), key=lambda k: (not seen[k], abs(stack.days[k]), stack.days[k]))
+
+    def predict(self, stack: Stack, state: int) -> np.ndarray:
         """Return the fine image of the nearest day."""
-        return np.array(stack.fine[nearest_pair(stack.days)])
-
-
-def nearest_pair(days: tuple[int, ...]) -> int:
-    """Index of the day closest to the target; of two, the earlier day."""
-    return min(range(len(days)), key=lambda i: (abs(days[i]), days[i]))
+        return np.array(stack.fine[state])

@@ -49,7 +49,8 @@ class Stnlffm(Method):
     each neighbour, which needs a second pass and twice the halo, and had the same RMSE to 2 % here. (4) It also takes
     a neighbour that meets the second condition or just resembles its coarse pixel; we want both conditions above.
     (5) And it asks the second condition of the predicted band alone: RMSE 2 % higher on one scene, 1 % lower on
-    another, while one set of similar pixels for all bands is faster and keeps the bands consistent.
+    another, while one set of similar pixels for all bands is faster and keeps the bands consistent. (6) W_i is
+    normalised within each pair and W_k over the pairs, so that a pair with more similar pixels does not count more.
 
     The window is cut at the edge of the scene. A pixel missing in any band of any image of a pair is no neighbour in
     that pair; the prediction is missing where that is so of the centre in every pair. Where a pair's coarse image did

@@ -7,7 +7,8 @@ import numpy as np
 
 from ..stack import Stack
 from . import Method, param, register
-from ._unmixing import Mixture, check_classes, survey, unmix
+from ._classes import check_classes
+from ._unmixing import Mixture, survey, unmix
 
 
 @register

@@ -7,7 +7,8 @@ import numpy as np
 
 from ..stack import Stack
 from . import Method, param, register
-from ._unmixing import Mixture, check_classes, survey, unmix
+from ._classes import check_classes
+from ._unmixing import Mixture, survey, unmix
 
 
 @register
@@ -39,8 +40,9 @@ class Ubdf(Method):
     doi:10.1016/j.rse.2014.09.012, for the same equations. e0 is the expected value of a class: that of the purest
     coarse pixels of the image, taken as the mean weighted by share^8, which has no rank at which to cut. ``noise`` is
     sr / s0: near 0 gives least squares, a large one e0. "bounded" has a pull of 1e-4 to e0 in place of (sr / s0)^2, so
-    that a window with fewer coarse pixels than classes still has one answer. It wants a window with several times
-    more coarse pixels than classes; as "bayesian" does not, that is the default.
+    that a window with fewer coarse pixels than classes still has one answer. It wants few classes and a larger window,
+    several times more coarse pixels than classes (the paper has window^2 > classes); as "bayesian" does not, that is
+    the default.
 
     A class that fills less than a tenth of every coarse pixel of its window keeps e0. A fine pixel of unknown class
     takes the coarse value. The window is cut at the edge of the scene. The prediction is missing where the coarse
@@ -55,10 +57,16 @@ class Ubdf(Method):
         "bands": "the classes are those of all bands together",
     }
 
-    classes: int = param(20, doc="Classes of the fine image; a class map that is given has its own.", low=1, high=40)
+    classes: int = param(
+        20,
+        doc="Classes of the fine image; a class map that is given has its own. Fewer than window^2 if bounded.",
+        low=1,
+        high=40,
+    )
     window: int = param(3, doc="Side of the window that is unmixed.", unit="coarse pixels", low=1, high=51, odd=True)
     solver: Literal["bayesian", "bounded"] = param(
-        "bayesian", doc="How a window is solved: with what is expected of each class, or within bounds."
+        "bayesian",
+        doc="How a window is solved: with what is expected of each class, or within bounds, which wants few classes.",
     )
     noise: float = param(
         0.5, doc="sr / s0, for bayesian: trust in what is expected over what is seen.", unit="1", low=0.01, high=100
