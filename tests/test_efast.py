@@ -7,11 +7,11 @@ from datetime import date
 import numpy as np
 import pytest
 
-from fusion import Pair, Scene, fuse, holdout, methods
+from fusion import fuse, holdout, methods
 from fusion.methods._grids import upsample
 from fusion.methods.efast import _distance
-from fusion.scene import identity_geobox
-from landscapes import bare, block_mean, stack
+from landscapes import bare, stack
+from scenes import boreas
 
 EFAST = methods.get("efast")
 
@@ -137,18 +137,6 @@ def test_pixels_near_a_cloud_pass_smoothly_into_the_other_day():
     got = run(bare(fine, np.full((2, 1, 20, 20), 0.3), np.full((1, 20, 20), 0.3), days=(-10, 10)), clear=6)[0]
     assert got[40, 40] == pytest.approx(0.4) and got[0, 0] == pytest.approx(0.3)
     assert max(np.abs(np.diff(got, axis=axis)).max() for axis in (0, 1)) < 0.01
-
-
-def boreas(folder, day, ratio) -> Pair:
-    """Pair of one day; the coarse image comes on the fine grid and is brought to block means."""
-    names = ("green", "red", "nir")
-    fine, coarse = (
-        Scene.read(folder / side / f"{sensor}_{day}.tif", bands=names, day=date.fromisoformat(day), scale=1e-4)
-        for side, sensor in (("fine", "L7"), ("coarse", "MODIS"))
-    )
-    grid = identity_geobox(400, 400)
-    box = grid if ratio == 1 else grid.zoom_out(ratio)
-    return Pair(Scene(block_mean(coarse.data, ratio), box, names, coarse.day), replace(fine, geobox=grid))
 
 
 @pytest.mark.data

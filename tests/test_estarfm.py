@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fusion import FusionError, Pair, Scene, fuse, holdout, methods
+from fusion import FusionError, fuse, holdout, methods
 from fusion.methods import estarfm as module
 from fusion.methods._estarfm import similar_sums, similar_sums_torch
-from fusion.scene import identity_geobox
-from landscapes import bare, block_mean, stack
+from landscapes import bare, stack
+from scenes import boreas
 
 ESTARFM = methods.get("estarfm")
 
@@ -317,18 +317,6 @@ def test_an_explanation_of_a_missing_pixel_says_so():
     missing = np.argwhere(np.isnan(method.predict(problem, state)[0]))
     why = method.explain(problem, state, 0, *missing[0])
     assert np.isnan(why.prediction) and "missing in every pair" in why.note and not why.weight.any()
-
-
-def boreas(folder, day, ratio):
-    """Pair of one day; the coarse image comes resampled to 400 x 400 fine pixels and is brought to block means."""
-    names = ("green", "red", "nir")
-    fine, coarse = (
-        Scene.read(folder / side / f"{sensor}_{day}.tif", bands=names, day=date.fromisoformat(day), scale=1e-4)
-        for side, sensor in (("fine", "L7"), ("coarse", "MODIS"))
-    )
-    grid = identity_geobox(400, 400)
-    box = grid if ratio == 1 else grid.zoom_out(ratio)
-    return Pair(Scene(block_mean(coarse.data, ratio), box, names, coarse.day), replace(fine, geobox=grid))
 
 
 @pytest.mark.data

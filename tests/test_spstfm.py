@@ -6,15 +6,15 @@ from datetime import date
 import numpy as np
 import pytest
 
-from fusion import Pair, Scene, fuse, holdout, methods
+from fusion import Pair, fuse, holdout, methods
 from fusion.methods import _sparse
 from fusion.methods._grids import upsample
 from fusion.methods._sparse import Dictionary, _normal, _standard, overlapped, overlapped_torch, train, turned
 from fusion.methods.spstfm import _around, _covered, _up, places
 from fusion.products import product
-from fusion.scene import identity_geobox
 from fusion.sources import Item, sample
-from landscapes import bare, block_mean, stack
+from landscapes import bare, stack
+from scenes import boreas
 
 SPSTFM = methods.get("spstfm")
 TURNS = [
@@ -272,18 +272,6 @@ def test_small_scenes_and_extreme_ratios(rows, columns, ratio):
     change = [upsample(problem.target - coarse, ratio) for coarse in problem.coarse]
     terms = [fine + one for fine, one in zip(problem.fine, change, strict=True)]
     assert (got > np.minimum(*terms) - 0.05).all() and (got < np.maximum(*terms) + 0.05).all()
-
-
-def boreas(folder, day, ratio) -> Pair:
-    """Pair of one day; the coarse image comes on the fine grid and is brought to block means."""
-    names = ("green", "red", "nir")
-    fine, coarse = (
-        Scene.read(folder / side / f"{sensor}_{day}.tif", bands=names, day=date.fromisoformat(day), scale=1e-4)
-        for side, sensor in (("fine", "L7"), ("coarse", "MODIS"))
-    )
-    grid = identity_geobox(400, 400)
-    box = grid if ratio == 1 else grid.zoom_out(ratio)
-    return Pair(Scene(block_mean(coarse.data, ratio), box, names, coarse.day), replace(fine, geobox=grid))
 
 
 def error(problem, truth, name):

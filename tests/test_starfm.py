@@ -7,11 +7,11 @@ from datetime import date
 import numpy as np
 import pytest
 
-from fusion import FusionError, Pair, Scene, explain, fuse, holdout, methods
+from fusion import FusionError, Scene, explain, fuse, holdout, methods
 from fusion.methods import _windows
 from fusion.methods._windows import distance_weights, similar_sum, similar_sum_torch
-from fusion.scene import identity_geobox
 from landscapes import bare, block_mean, stack
+from scenes import boreas
 
 STARFM = methods.get("starfm")
 
@@ -279,18 +279,6 @@ def errors(folder, ratio):
         difference = fuse(problem, methods.get(name)()).data - truth.data
         out[name] = float(np.sqrt(np.mean(difference**2, axis=(1, 2))).mean())
     return out
-
-
-def boreas(folder, day, ratio) -> Pair:
-    """Pair of one day; the coarse image comes resampled to 400 x 400 fine pixels and is brought to block means."""
-    names = ("green", "red", "nir")
-    fine, coarse = (
-        Scene.read(folder / side / f"{sensor}_{day}.tif", bands=names, day=date.fromisoformat(day), scale=1e-4)
-        for side, sensor in (("fine", "L7"), ("coarse", "MODIS"))
-    )
-    grid = identity_geobox(400, 400)
-    box = grid if ratio == 1 else grid.zoom_out(ratio)
-    return Pair(Scene(block_mean(coarse.data, ratio), box, names, coarse.day), replace(fine, geobox=grid))
 
 
 @pytest.mark.data
