@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ._pulse import PULSE, Pulse
 from .errors import FusionError
 from .methods import Method
-from .methods._pulse import PULSE, Pulse
 from .scene import ROI, Scene
 from .stack import Stack
 

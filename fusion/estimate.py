@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ._cache import folder
 from .engine import fuse
 from .errors import Cancelled, FusionError
 from .methods import Method
@@ -210,20 +211,6 @@ def _key(method: Method, size: Size) -> str:
     machine = [platform.node(), platform.machine(), os.cpu_count(), threads, device()]
     problem = [method.name(), method.parameters(), size.pairs, size.bands, size.ratio]
     return json.dumps([__version__, *machine, *problem], sort_keys=True)
-
-
-def folder() -> Path | None:
-    """Where costs are kept; None = nowhere."""
-    named = os.environ.get("FUSION_CACHE", "").strip()
-    if named.lower() in ("off", "0", "no"):
-        return None
-    if named:
-        return Path(named)
-    base = Path(os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "")
-    try:
-        return (base if base.is_absolute() else Path.home() / ".cache") / "meantime"
-    except RuntimeError:  # this user has no home
-        return None
 
 
 def _kept() -> dict[str, Cost]:

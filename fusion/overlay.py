@@ -69,7 +69,7 @@ def overlay(image: np.ndarray, geobox: GeoBox, *, max_side: int = 1400) -> Overl
             f"An overlay wants a uint8 image of shape {(*geobox.shape, 4)} (y, x, RGBA) for its grid, "
             f"got {image.dtype} {image.shape}."
         )
-    source = _placed(geobox)
+    source = placed(geobox)
     target = _target(source, max_side)
     shrinks = target.shape[0] * target.shape[1] < _mercator(source).shape[0] * _mercator(source).shape[1]
     warped = np.zeros((4, *target.shape), np.uint8)
@@ -92,14 +92,14 @@ def locate(geobox: GeoBox, lon: float, lat: float) -> tuple[int, int] | None:
     >>> locate(grid, 0.0004, 0.0001)
     (2, 1)
     """
-    source = _placed(geobox)
+    source = placed(geobox)
     x, y = Transformer.from_crs("EPSG:4326", str(source.crs), always_xy=True).transform(lon, lat)
     column, row = source.wld2pix(x, y)
     inside = 0 <= row < source.shape[0] and 0 <= column < source.shape[1]
     return (int(row), int(column)) if inside else None
 
 
-def _placed(geobox: GeoBox) -> GeoBox:
+def placed(geobox: GeoBox) -> GeoBox:
     """Give a grid without a CRS its place: units are Mercator metres, the first row is the northern one."""
     if geobox.crs is not None:
         return geobox

@@ -1,58 +1,16 @@
 """What a collection's pixels mean: one row per product."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from ._collections import ROWS
+from ._product import Product, Rule
 from .errors import FusionError
 
-
-@dataclass(frozen=True)
-class Product:
-    """One collection of images.
-
-    Parameters
-    ----------
-    name : str
-        Name within its source.
-    source : str
-        Registry name of the source that has it.
-    title : str
-        What a person reads.
-    role : {"fine", "coarse", "truth"}
-        On which side of a pair it stands; "truth" is a fine image without clouds and noise, to compare with only.
-    bands : tuple of str
-        Common names.
-    resolution : float
-        Side of a pixel in metres.
-    scale, offset : float
-        ``reflectance = number * scale + offset``.
-    origin : str
-        "observed", "simulated" (made from finer images) or "synthetic" (made from nothing); shown wherever the
-        product is.
-    licence, citation : str
-        Shown beside the data and written into results.
-    geobox : odc.geo.geobox.GeoBox, optional
-        Native grid of a collection that covers only one place.
-    """
-
-    name: str
-    source: str
-    title: str
-    role: Literal["fine", "coarse", "truth"]
-    bands: tuple[str, ...]
-    resolution: float
-    origin: Literal["observed", "simulated", "synthetic"]
-    licence: str
-    citation: str
-    scale: float = 1.0
-    offset: float = 0.0
-    geobox: GeoBox | None = None
-
+__all__ = ["LAB_GRID", "PRODUCTS", "SAMPLE_GRID", "Product", "Rule", "of_source", "product"]
 
 SAMPLE_GRID = GeoBox((100, 100), Affine(10, 0, 5271982.576551932, 0, -10, 2533004.2149151857), "EPSG:3035")
 LAB_GRID = GeoBox((640, 640), Affine(30, 0, 489_600, 0, -30, 3_331_200), "EPSG:32626")
@@ -83,7 +41,7 @@ _ROWS = (
     ),
 )  # fmt: skip
 
-PRODUCTS: Mapping[tuple[str, str], Product] = MappingProxyType({(row.source, row.name): row for row in _ROWS})
+PRODUCTS: Mapping[tuple[str, str], Product] = MappingProxyType({(row.source, row.name): row for row in (*_ROWS, *ROWS)})
 
 
 def product(source: str, name: str) -> Product:

@@ -1,6 +1,6 @@
 """Propose: which pairs for a target day and why, which target first, what is read, and a whole recipe."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -8,15 +8,18 @@ from typing import Any
 from odc.geo.geobox import GeoBox
 
 from . import methods, sources
+from ._product import Product
+from .area import Ring, check_ring, extent, grid
 from .errors import FusionError
 from .methods import Method
-from .products import of_source, product
-from .recipe import Recipe, Ring, check_ring, extent, grid
-from .sources import Bounds, Dates, Item
+from .recipe import Recipe
+from .sources import Bounds, Dates, Item, offered, product
 
 MAX_CLOUD = 0.5  # share of the area; a pair with more is proposed only where there is nothing else
 CLEAR = 0.1  # share of the area; a first target and its pairs have no more cloud than that
 SEASON = timedelta(days=90)
+AGEING = 0.15  # days of season that a day of time counts: a pair of the same season a year away counts as 55 days away
+YEAR = 365.2425  # days
 RATE = 15e6  # bytes of float32 pixels read and brought to reflectance in a second
 OVERHEAD = 0.02  # seconds to open one image
 
@@ -91,9 +94,11 @@ def propose(fine: Sequence[Item], coarse: Sequence[Item], target: date, count: i
     """Choose pairs for a target day.
 
     Pairs that are more than half cloudy are left out unless there is nothing else. The others are ranked by
-    their distance in days, divided by their clear share: a pair that is half clear counts as twice as far.
-    From two pairs on, one is taken on either side of the target where there is one, as in
-    :func:`fusion.stack.nearest_days`.
+    distance, divided by their clear share: a pair that is half clear counts as twice as far. The distance is that of
+    the season (days within the year) plus 15 % of that in time, so that within a season the nearer day wins, and the
+    same weeks of another year are preferred to another season of this one. From two pairs on, one is taken on either
+    side of the target where there is one, as in :func:`fusion.stack.nearest_days`. An image that stands for several
+    days (a composite) makes a pair with every fine image of these days.
 
     Parameters
     ----------
@@ -113,7 +118,7 @@ def propose(fine: Sequence[Item], coarse: Sequence[Item], target: date, count: i
     """
     if count < 1:
         raise FusionError(f"A recipe wants at least 1 pair, got {count}: ask for 1 or more.")
-    every = [pair for pair in _pairs(fine, coarse) if pair[0].day != target]
+    every = [pair for pair in pairs_of(fine, coarse) if pair[0].day != target]
     usable = [pair for pair in every if _cloud(pair) <= MAX_CLOUD] or every
     chosen = _around(usable, target, count)
     return chosen, _reason(chosen, every, target, count)
@@ -126,7 +131,7 @@ def default_target(fine: Sequence[Item], coarse: Sequence[Item]) -> date | None:
     wait to its nearer pair is taken, a gap that is worth filling; of equal ones the nearest to the middle of the
     series. Without such a day any coarse day with a pair will do; None where there is no pair.
     """
-    pairs = _pairs(fine, coarse)
+    pairs = pairs_of(fine, coarse)
     days = sorted({pair[0].day for pair in pairs if _cloud(pair) <= CLEAR})
     gaps = {day: (day - before, after - day) for before, day, after in zip(days, days[1:], days[2:], strict=False)}
     close = [day for day, gap in gaps.items() if max(gap) <= SEASON] or list(gaps)
@@ -170,14 +175,15 @@ def find(
     FusionError
         If source, product or an option is unknown.
     """
-    given = options_of(source, options or {})
+    return _search(source, product(source, name), area, dates, options_of(source, options or {}))
+
+
+def _search(source: str, row: Product, area: Ring | None, dates: Dates | None, options: Any) -> list[Item]:
     search: Any = sources.get(source).search
-    row = product(source, name)
     if area is not None:
         check_ring(area)
     bounds = None if area is None else bounds_of(area)
-    more = {} if given is None else {"options": given}
-    found: list[Item] = search(row.name, bounds, dates, **more)
+    found: list[Item] = search(row.name, bounds, dates, **({} if options is None else {"options": options}))
     return found
 
 
@@ -190,12 +196,11 @@ def truth_item(recipe: Recipe) -> Item:
         If the source has none.
     """
     fine, target = recipe.pairs[0][1], recipe.target
-    # a source with options writes them into its ids, in every product alike; a search without them finds the default
-    named = hasattr(sources.get(fine.source), "Options")
-    for row in (*of_source(fine.source, "truth"), product(fine.source, fine.product)):
-        for item in find(fine.source, row.name, area=recipe.area, dates=(target.day, target.day)):
+    given = sources.options_in(fine)
+    for row in (*offered(fine.source, "truth", given), product(fine.source, fine.product)):
+        for item in _search(fine.source, row, recipe.area, (target.day, target.day), given):
             if item.day == target.day:
-                return replace(item, id=target.id) if named else item
+                return item
     raise FusionError(
         f"The source {fine.source!r} has no fine image of the target day {target.day} to compare with: "
         "choose a target day that has one."
@@ -233,6 +238,8 @@ def recipe_for(
     method: str | Method = "starfm",
     options: Mapping[str, Any] | None = None,
     dates: Dates | None = None,
+    fine: str | None = None,
+    coarse: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Recipe:
     """Make a recipe in one call: search, choose pairs, fit the grid.
@@ -252,7 +259,9 @@ def recipe_for(
     options : mapping, optional
         What the source lets one choose, by name.
     dates : (date, date), optional
-        First and last day of the images, both included; default is always.
+        First and last day of the images, both included; default is always. A source that covers the world wants it.
+    fine, coarse : str, optional
+        Products of the source; default is its first ones.
     tell : callable, optional
         Called with the reason for the pairs, in words.
 
@@ -267,18 +276,15 @@ def recipe_for(
     >>> recipe_for("sample", date(2018, 7, 1)).ratio
     10
     """
-    rows = {role: of_source(source, role) for role in ("fine", "coarse")}
-    sources.get(source)
-    if not rows["fine"] or not rows["coarse"]:
-        raise FusionError(f"The source {source!r} has no fine and coarse product: choose another source.")
-    fine_row, coarse_row = rows["fine"][0], rows["coarse"][0]
+    given = options_of(source, options or {})
+    fine_row, coarse_row = choose(source, "fine", fine, given), choose(source, "coarse", coarse, given)
     ring = area or extent(fine_row)
-    if ring is None:
-        raise FusionError(f"{fine_row.title} covers the world: pass the area to fuse.")
+    if ring is None or (dates is None and sources.is_remote(source)):
+        raise FusionError(f"{fine_row.title} covers the world and years: pass the area to fuse and the dates between.")
     geobox, ratio = grid(ring, fine_row, coarse_row)
-    fine, coarse = (find(source, row.name, area=area, dates=dates, options=options) for row in (fine_row, coarse_row))
-    item = _target(coarse, target or first_target(source, fine, coarse), source)
-    chosen, why = propose(fine, coarse, item.day, pairs)
+    sharp, blurred = (_search(source, row, area, dates, given) for row in (fine_row, coarse_row))
+    item = _target(blurred, target or first_target(source, sharp, blurred), source)
+    chosen, why = propose(sharp, blurred, item.day, pairs)
     if not chosen:
         raise FusionError(why)
     if tell is not None:
@@ -287,11 +293,44 @@ def recipe_for(
         area=ring,
         geobox=geobox,
         ratio=ratio,
-        bands=tuple(band for band in fine_row.bands if band in coarse_row.bands),
+        bands=common_bands(fine_row, coarse_row),
         pairs=tuple(chosen),
         target=item,
         method=methods.get(method)() if isinstance(method, str) else method,
     )
+
+
+def choose(source: str, role: str, name: str | None, options: Any = None) -> Product:
+    """Return a source's product of a role by name, or its first one.
+
+    Raises
+    ------
+    FusionError
+        If it has none of that role or name.
+    """
+    rows = {row.name: row for row in offered(source, role, options)}
+    if not rows:
+        raise FusionError(f"The source {source!r} has no {role} product: choose another source.")
+    if name is not None and name not in rows:
+        raise FusionError(f"The source {source!r} has no {role} product {name!r}; it has {', '.join(rows)}.")
+    return rows[name] if name is not None else next(iter(rows.values()))
+
+
+def common_bands(fine: Product, coarse: Product) -> tuple[str, ...]:
+    """Bands that both products have, in the order of the fine one.
+
+    Raises
+    ------
+    FusionError
+        If there is none.
+    """
+    bands = tuple(band for band in fine.bands if band in coarse.bands)
+    if not bands:
+        raise FusionError(
+            f"{fine.title} ({', '.join(fine.bands)}) and {coarse.title} ({', '.join(coarse.bands)}) have no band in "
+            "common: choose other products."
+        )
+    return bands
 
 
 def _target(coarse: Sequence[Item], day: date | None, source: str) -> Item:
@@ -310,12 +349,29 @@ def _target(coarse: Sequence[Item], day: date | None, source: str) -> Item:
     return min(same, key=lambda item: item.cloud or 0)
 
 
-def _pairs(fine: Sequence[Item], coarse: Sequence[Item]) -> list[ItemPair]:
+def pairs_of(fine: Sequence[Item], coarse: Sequence[Item]) -> list[ItemPair]:
     """Clearest coarse and fine image of every day that has both, in time order."""
-    clearest = [
-        {item.day: item for item in sorted(items, key=lambda item: -(item.cloud or 0))} for items in (coarse, fine)
-    ]
-    return [(clearest[0][day], clearest[1][day]) for day in sorted(clearest[0].keys() & clearest[1].keys())]
+    sharp = by_day(fine)
+    blurred = by_day(coarse, sharp)
+    return [(blurred[day], sharp[day]) for day in sorted(blurred.keys() & sharp.keys())]
+
+
+def by_day(items: Sequence[Item], days: Iterable[date] = ()) -> dict[date, Item]:
+    """Clearest image of every day.
+
+    Parameters
+    ----------
+    items : sequence of Item
+        Images of one product.
+    days : iterable of date
+        Days for which a composite that spans them is wanted too, as an image of that day.
+    """
+    clearest = {item.day: item for item in sorted(items, key=lambda item: -(item.cloud or 0))}
+    for day in set(days) - clearest.keys():
+        near = [item for item in items if 0 < (day - item.day).days < item.span]
+        if near:
+            clearest[day] = replace(max(near, key=lambda item: item.day), day=day)
+    return clearest
 
 
 def _cloud(pair: ItemPair) -> float:
@@ -323,9 +379,23 @@ def _cloud(pair: ItemPair) -> float:
     return max(item.cloud or 0 for item in pair)
 
 
+def apart(day: date, target: date) -> float:
+    """How unlike two days are: days between them within the year, plus 15 % of the days between them.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> round(apart(date(2019, 7, 1), date(2020, 7, 1))), round(apart(date(2020, 4, 1), date(2020, 7, 1)))
+    (56, 105)
+    """
+    days = abs((day - target).days)
+    within = days % YEAR
+    return min(within, YEAR - within) + AGEING * days
+
+
 def _around(usable: Sequence[ItemPair], target: date, count: int) -> list[ItemPair]:
     def distance(pair: ItemPair) -> tuple[float, date]:
-        return abs((pair[0].day - target).days) / max(1 - _cloud(pair), 1e-6), pair[0].day
+        return apart(pair[0].day, target) / max(1 - _cloud(pair), 1e-6), pair[0].day
 
     ranked = sorted(usable, key=distance)
     chosen = ranked[:count]
@@ -343,9 +413,12 @@ def _reason(chosen: Sequence[ItemPair], every: Sequence[ItemPair], target: date,
             f"Beside the target day {target} there is no day with both a coarse and a fine image: "
             "choose another area or a longer time."
         )
-    clear = "clear " if _cloud(chosen[0]) <= MAX_CLOUD else ""
+    worst = max(map(_cloud, chosen))
+    clear = "clear " if worst <= CLEAR else "usable " if worst <= MAX_CLOUD else ""
     what = f"the nearest {clear}{'day' if len(chosen) == 1 else 'days'}"
     sides = {pair[0].day < target for pair in chosen}
+    if any(abs((pair[0].day - target).days) > SEASON.days for pair in chosen):
+        what += " by season"
     if len(sides) == 2:
         what += ", with the target between them"
     elif count > 1:

@@ -1,38 +1,48 @@
 """Recipe: everything that determines a result, as JSON; load() reads its stack, run() fuses it."""
 
 import json
-import math
-import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry, polygon
 from pyproj.exceptions import CRSError
-from rasterio.features import geometry_mask
 
 from . import methods, sources
-from .engine import fuse, ignore
+from ._pulse import PULSE, Pulse, stop_if_asked
+from .area import (  # noqa: F401 - some are here for those who know them from here
+    MAX_FINE_PIXELS,
+    MAX_VERTICES,
+    Ring,
+    check_ring,
+    check_size,
+    clip,
+    extent,
+    geometry,
+    grid,
+    is_number,
+    moved,
+    rectangle,
+    ring_of,
+)
+from .engine import HEARTBEAT, fuse, ignore
 from .errors import FusionError
 from .methods import Method
-from .products import Product, product
+from .preprocess import harmonise
 from .scene import Scene
-from .sources import Item
+from .sources import Item, product
 from .stack import Pair, Stack
 
-Ring = tuple[tuple[float, float], ...]  # (longitude, latitude) in degrees, not closed
 FORMAT = 1
 MAX_JSON = 64_000  # characters of a recipe or link
 MAX_GEOJSON = 1_000_000  # characters of an area's file
 MAX_COORDINATE = 1e9  # metres or degrees; far beyond any map, far below where sums of floats overflow
 MIN_PIXEL_AREA = 1e-18  # square metres or degrees; a smaller pixel is none
-MAX_VERTICES = 500
-MAX_FINE_PIXELS = 16_000_000
+MAX_SHIFT = 2.6  # coarse pixels; what the alignment report looks for, and a little
+READERS = 4  # images read at once
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,11 @@ class Recipe:
         Coarse image of the day to predict.
     method : Method
         With its parameters.
+    shift : (float, float)
+        By how much the coarse images lie east and north of the fine ones, in units of the grid's CRS; they are read
+        there. See :func:`fusion.preprocess.report`.
+    harmonise : bool
+        Whether the coarse images are brought to the fine sensor's scale by :func:`fusion.preprocess.harmonise`.
 
     Raises
     ------
@@ -69,6 +84,8 @@ class Recipe:
     pairs: tuple[tuple[Item, Item], ...]
     target: Item
     method: Method = field(default_factory=lambda: methods.get("starfm")())
+    shift: tuple[float, float] = (0.0, 0.0)
+    harmonise: bool = False
 
     def __post_init__(self) -> None:
         check_ring(self.area)
@@ -79,6 +96,7 @@ class Recipe:
                 "choose the area again."
             )
         check_size(self.geobox)
+        _check_shift(self)
         if not self.pairs or not self.bands:
             raise FusionError(
                 f"A recipe wants at least one pair and one band, got {len(self.pairs)} pairs and {len(self.bands)} "
@@ -113,6 +131,8 @@ class Recipe:
             "bands": list(self.bands),
             "pairs": [{"coarse": item_json(coarse), "fine": item_json(fine)} for coarse, fine in self.pairs],
             "target": item_json(self.target),
+            **({"shift": list(self.shift)} if any(self.shift) else {}),
+            **({"harmonise": True} if self.harmonise else {}),
             "method": {"name": self.method.name(), "parameters": self.method.parameters()},
         }
         return json.dumps(body, separators=(",", ":"))
@@ -140,6 +160,8 @@ class Recipe:
             ),
             target=item_of(_get(body, "target", dict)),
             method=_method(_get(body, "method", dict)),
+            shift=_shift(body.get("shift", [0.0, 0.0])),
+            harmonise=_get({"harmonise": False, **body}, "harmonise", bool),
         )
 
     def tags(self) -> dict[str, str]:
@@ -161,16 +183,57 @@ def data_tags(items: Sequence[Item]) -> dict[str, str]:
     }
 
 
-def load(recipe: Recipe) -> Stack:
-    """Read every image of a recipe onto its grids and stack them.
+def load(recipe: Recipe, *, progress: Callable[[float], None] = ignore) -> Stack:
+    """Read every image of a recipe onto its grids, several at once, and stack them.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to read.
+    progress : callable
+        Called in the caller's thread with the fraction read; what it raises stops the reading and reaches the caller.
 
     Raises
     ------
     FusionError
         If a source cannot give an image.
     """
-    pairs = [Pair(_read(coarse, recipe), _read(fine, recipe)) for coarse, fine in recipe.pairs]
-    return Stack.of(pairs, _read(recipe.target, recipe))
+    items = [item for pair in recipe.pairs for item in pair] + [recipe.target]
+    *scenes, target = _read_all(items, recipe, progress)
+    stack = Stack.of([Pair(*two) for two in zip(scenes[::2], scenes[1::2], strict=True)], target)
+    return harmonise(stack) if recipe.harmonise else stack
+
+
+def _read_all(items: Sequence[Item], recipe: Recipe, progress: Callable[[float], None]) -> list[Scene]:
+    """Read images in threads; each has a pulse of its own, by which it says how far it is and is told to stop."""
+    pulses = [Pulse() for _ in items]
+
+    def work(item: Item, pulse: Pulse) -> Scene:
+        token = PULSE.set(pulse)
+        try:
+            stop_if_asked()
+            return _read(item, recipe)
+        finally:
+            PULSE.reset(token)
+
+    readers = (
+        READERS if any(sources.is_remote(item.source) for item in items) else 1
+    )  # else nothing waits for a network
+    with ThreadPoolExecutor(readers, thread_name_prefix="fusion-load") as pool:
+        futures = [pool.submit(work, item, pulse) for item, pulse in zip(items, pulses, strict=True)]
+        try:
+            running = set(futures)
+            while running:
+                over, running = wait(running, timeout=HEARTBEAT, return_when=FIRST_EXCEPTION)
+                for future in over:
+                    future.result()
+                shares = (1.0 if f.done() else p.fraction for f, p in zip(futures, pulses, strict=True))
+                progress(sum(shares) / len(items))
+        except BaseException:
+            for pulse in pulses:
+                pulse.stopped = True
+            raise
+        return [future.result() for future in futures]
 
 
 def run(
@@ -202,131 +265,9 @@ def run(
             "A run of a recipe wants what the recipe names, and it cannot name a class map: use "
             "fuse(stack, method) and keep the map beside the result."
         )
-    scene = fuse(stack or load(recipe), recipe.method, tile=tile, executor=executor, progress=progress)
+    stack = stack or load(recipe, progress=lambda _: progress(0.0))
+    scene = fuse(stack, recipe.method, tile=tile, executor=executor, progress=progress)
     return clip(scene, recipe.area)
-
-
-def clip(scene: Scene, area: Ring) -> Scene:
-    """Return the scene with NaN outside the area; a pixel that the outline touches stays."""
-    if scene.geobox.crs is None:
-        return scene
-    outline = geometry(area).to_crs(str(scene.geobox.crs))
-    outside = geometry_mask(
-        [outline.json], out_shape=tuple(scene.geobox.shape), transform=scene.geobox.affine, all_touched=True
-    )
-    return replace(scene, data=np.where(outside, np.float32(np.nan), scene.data)) if outside.any() else scene
-
-
-def grid(area: Ring, fine: Product, coarse: Product) -> tuple[GeoBox, int]:
-    """Fine grid of an area in whole coarse pixels, and the ratio.
-
-    Raises
-    ------
-    FusionError
-        If the products do not nest, the area lies outside them or has too many pixels.
-    """
-    check_ring(area)
-    if fine.geobox is None or coarse.geobox is None:
-        raise FusionError(f"{fine.title} has no grid of its own: choose a source that covers one place.")
-    ratio = round(coarse.resolution / fine.resolution)
-    whole = coarse.geobox
-    overlap = geometry(area) & whole.geographic_extent  # in degrees: far away there are no metres of this CRS
-    if overlap.is_empty or not overlap.area:
-        raise FusionError(
-            f"The area {_degrees(area)} lies outside {fine.title}, which covers {_degrees(extent(fine))}: "
-            "draw inside the footprint on the map."
-        )
-    box = overlap.to_crs(str(whole.crs)).boundingbox
-    (x0, y0), (x1, y1) = whole.wld2pix(box.left, box.top), whole.wld2pix(box.right, box.bottom)
-    rows, columns = _pixels(y0, y1, whole.shape[0]), _pixels(x0, x1, whole.shape[1])
-    geobox = fine.geobox[rows.start * ratio : rows.stop * ratio, columns.start * ratio : columns.stop * ratio]
-    check_size(geobox)
-    return geobox, ratio
-
-
-def _pixels(low: float, high: float, size: int) -> slice:
-    """Whole pixels from `low` to `high`, at least one; an outline drawn along an edge takes in no further pixel."""
-    slack = 0.02  # of a pixel
-    start = min(max(math.floor(low + slack), 0), size - 1)
-    return slice(start, max(min(math.ceil(high - slack), size), start + 1))
-
-
-def extent(row: Product) -> Ring | None:
-    """Outline of a product in degrees, or None where it covers the world."""
-    if row.geobox is None:
-        return None
-    outline = row.geobox.extent.to_crs("EPSG:4326")
-    return tuple((float(x), float(y)) for x, y in outline.exterior.points[:-1])
-
-
-def geometry(area: Ring) -> Geometry:
-    """Return the area as a geometry in EPSG:4326."""
-    return polygon([*area, area[0]], "EPSG:4326")
-
-
-def check_ring(area: Sequence[Sequence[float]]) -> None:
-    """Raise FusionError unless this is an outline on the globe with a surface."""
-    if not 3 <= len(area) <= MAX_VERTICES:
-        raise FusionError(f"An area wants 3 to {MAX_VERTICES} corners, got {len(area)}: draw it again.")
-    for point in area:
-        if len(point) != 2 or not all(map(_is_number, point)):
-            raise FusionError(f"An area's corners want (longitude, latitude) in degrees, got {point!r}.")
-        if not (-180 <= point[0] <= 180 and -90 <= point[1] <= 90):
-            raise FusionError(
-                f"The corner (longitude {point[0]:g}, latitude {point[1]:g}) is not on the globe: "
-                "longitude goes from -180 to 180 and latitude from -90 to 90 degrees."
-            )
-    outline = geometry(tuple((float(x), float(y)) for x, y in area))
-    if not outline.is_valid or outline.area < 1e-12:
-        raise FusionError("The area's outline crosses itself or has no surface: draw it again without a crossing.")
-
-
-def check_size(geobox: GeoBox) -> None:
-    """Raise FusionError if a grid has more fine pixels than are fused in one go."""
-    count = geobox.shape[0] * geobox.shape[1]
-    if count > MAX_FINE_PIXELS:
-        raise FusionError(
-            f"The area has {count / 1e6:.0f} million fine pixels; at most {MAX_FINE_PIXELS / 1e6:.0f} million are "
-            "fused in one go: draw a smaller area."
-        )
-
-
-def rectangle(west: float, south: float, east: float, north: float) -> Ring:
-    """Return the outline of a rectangle in degrees."""
-    return ((west, south), (east, south), (east, north), (west, north))
-
-
-def ring_of(shape: Any) -> Ring:
-    """Outline from GeoJSON: a Polygon, or a Feature or FeatureCollection that holds one.
-
-    Raises
-    ------
-    FusionError
-        If there is not exactly one polygon, or it has holes.
-    """
-    while isinstance(shape, dict) and shape.get("type") in ("Feature", "FeatureCollection"):
-        if shape["type"] == "Feature":
-            shape = shape.get("geometry")
-            continue
-        features = shape.get("features")
-        if not isinstance(features, list) or len(features) != 1:
-            count = len(features) if isinstance(features, list) else 0
-            raise FusionError(f"The GeoJSON wants one feature, got {count}: save the one polygon alone.")
-        shape = features[0]
-    kind = shape.get("type") if isinstance(shape, dict) else type(shape).__name__
-    rings = shape.get("coordinates") if kind == "Polygon" else None
-    if not isinstance(rings, list) or len(rings) != 1 or not isinstance(rings[0], list):
-        raise FusionError(f"The GeoJSON wants one Polygon without holes, got {kind!r}: draw or save a plain polygon.")
-    if len(rings[0]) > MAX_VERTICES + 1:
-        raise FusionError(f"The polygon has {len(rings[0])} corners, at most {MAX_VERTICES} are read: simplify it.")
-    if not all(isinstance(point, list | tuple) and all(map(_is_number, point[:2])) for point in rings[0]):
-        raise FusionError(
-            "The polygon's corners want pairs of numbers (longitude, latitude): save it again as GeoJSON in degrees."
-        )
-    points = [tuple(map(float, point[:2])) for point in rings[0]]
-    ring = tuple(points[:-1] if len(points) > 1 and points[0] == points[-1] else points)
-    check_ring(ring)
-    return ring  # type: ignore[return-value] # check_ring has looked: every point has two numbers
 
 
 def item_json(item: Item) -> dict[str, str]:
@@ -376,8 +317,11 @@ def software() -> str:
 
 def _read(item: Item, recipe: Recipe) -> Scene:
     row = product(item.source, item.product)
-    box = recipe.geobox.zoom_out(recipe.ratio) if row.role == "coarse" else recipe.geobox
-    return sources.get(item.source).read(item, box, recipe.bands)
+    read = sources.get(item.source).read
+    if row.role != "coarse":
+        return read(item, recipe.geobox, recipe.bands)
+    box = recipe.geobox.zoom_out(recipe.ratio)
+    return replace(read(item, moved(box, recipe.shift), recipe.bands), geobox=box)
 
 
 def _method(body: dict[str, Any]) -> Method:
@@ -386,7 +330,7 @@ def _method(body: dict[str, Any]) -> Method:
 
 def _geobox(body: dict[str, Any]) -> GeoBox:
     numbers, shape, crs = _get(body, "transform", list), _get(body, "shape", list), body.get("crs")
-    good = len(numbers) == 6 and all(_is_number(v) and abs(v) <= MAX_COORDINATE for v in numbers)
+    good = len(numbers) == 6 and all(is_number(v) and abs(v) <= MAX_COORDINATE for v in numbers)
     good = good and abs(Affine(*numbers).determinant) >= MIN_PIXEL_AREA
     if not good or len(shape) != 2 or not all(type(v) is int and 0 < v < 100_000 for v in shape):
         raise FusionError(f"A recipe's grid wants 6 transform numbers and a shape [y, x], got {numbers} and {shape}.")
@@ -397,11 +341,6 @@ def _geobox(body: dict[str, Any]) -> GeoBox:
         return GeoBox(tuple(shape), Affine(*numbers), crs)
     except (ValueError, CRSError) as error:
         raise FusionError(wrong) from error
-
-
-def _is_number(value: Any) -> bool:
-    """Tell whether this is a finite number that a float can hold; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _check_items(pairs: Sequence[tuple[Item, Item]], target: Item, bands: Sequence[str]) -> None:
@@ -429,17 +368,25 @@ def _check_ratio(pairs: Sequence[tuple[Item, Item]], target: Item, ratio: int) -
             )
 
 
+def _shift(body: Any) -> tuple[float, float]:
+    if not isinstance(body, list) or len(body) != 2 or not all(map(is_number, body)):
+        raise FusionError(f"A recipe's shift wants two numbers, east and north, got {body!r}.")
+    return float(body[0]), float(body[1])
+
+
+def _check_shift(recipe: Recipe) -> None:
+    most = MAX_SHIFT * recipe.ratio * abs(recipe.geobox.affine.a)
+    if len(recipe.shift) != 2 or not all(is_number(part) and abs(part) <= most for part in recipe.shift):
+        raise FusionError(
+            f"A recipe's shift wants (east, north) of at most {MAX_SHIFT:g} coarse pixels ({most:g} in units of the "
+            f"grid), got {recipe.shift}: look at the alignment report."
+        )
+
+
 def _get(body: Any, name: str, kind: type) -> Any:
     value = body.get(name) if isinstance(body, dict) else None
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise FusionError(
             f"A recipe's {name!r} wants {kind.__name__}, got {type(value).__name__}: the recipe is broken."
         )
     return value
-
-
-def _degrees(area: Ring | None) -> str:
-    if area is None:
-        return "the world"
-    (west, south), (east, north) = (tuple(pick(p[i] for p in area) for i in (0, 1)) for pick in (min, max))
-    return f"{west:.3f} to {east:.3f} E, {south:.3f} to {north:.3f} N"

@@ -196,8 +196,8 @@ class Scene:
         *,
         bands: Sequence[str] | None = None,
         day: date | None = None,
-        scale: float | None = None,
-        offset: float | None = None,
+        scale: float | Sequence[float] | None = None,
+        offset: float | Sequence[float] | None = None,
         nodata: float | None = None,
     ) -> "Scene":
         """Read any raster that GDAL reads.
@@ -210,9 +210,10 @@ class Scene:
             Names of all the file's bands; default is the file's own band descriptions.
         day : datetime.date, optional
             Day of acquisition; default is the file's tag ``DATE``.
-        scale, offset : float, optional
-            ``reflectance = number * scale + offset``; default is what is written in the file; with a `scale` of
-            your own the default offset is 0. A file of whole numbers that states no scale wants one from you.
+        scale, offset : float or sequence of float, optional
+            ``reflectance = number * scale + offset``, one for all bands or one each; default is what is written in the
+            file; with a `scale` of your own the default offset is 0. A file of whole numbers that states no scale
+            wants one from you.
         nodata : float, optional
             Number that means missing, beside the file's own nodata and mask.
 

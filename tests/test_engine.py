@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from fusion import Cancelled, FusionError, Method, fuse, methods
+from fusion._pulse import report, stop_if_asked
 from fusion.methods import _windows
-from fusion.methods._pulse import report, stop_if_asked
 from landscapes import stack
 
 

@@ -1,5 +1,6 @@
 """propose: pairs, first target, what will be read, a recipe in one call."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 import fusion
 from fusion import FusionError, Item, propose
-from fusion.recipe import rectangle
+from fusion.area import rectangle
 from fusion.stack import nearest_days
 
 TARGET = date(2020, 6, 30)
@@ -100,12 +101,27 @@ def test_at_least_one_pair_must_be_wanted() -> None:
         propose.propose(*both((8, 0)), TARGET, 0)
 
 
-@given(st.sets(st.integers(-300, 300), max_size=12), st.integers(1, 5))
+@given(st.sets(st.integers(-180, 180), max_size=12), st.integers(1, 5))
 def test_among_clear_pairs_the_rule_is_that_of_holdout(days: set[int], count: int) -> None:
     fine, coarse = both(*((day, 0.0) for day in days))
     pairs, _ = propose.propose(fine, coarse, TARGET, count)
     expected = nearest_days([item.day for item in fine], TARGET, count)
     assert [pair[0].day for pair in pairs] == expected
+
+
+def test_the_season_of_another_year_counts_more_than_another_season() -> None:
+    fine, coarse = both((-365, 0.0), (-120, 0.0), (20, 0.0))
+    pairs, why = propose.propose(fine, coarse, TARGET, 2)
+    assert [(pair[0].day - TARGET).days for pair in pairs] == [-365, 20] and "by season" in why
+
+
+def test_a_composite_makes_a_pair_with_every_day_that_it_spans() -> None:
+    fine, coarse = both((-30, 0.0), (-20, 0.0))
+    weeks = [replace(item, span=8) for item in coarse[:1]]
+    sharp = [replace(fine[0], day=weeks[0].day + timedelta(days=days), id=str(days)) for days in (-1, 0, 3, 7, 8)]
+    assert [(f.id, c.id, c.day == f.day) for c, f in propose.pairs_of(sharp, weeks)] == [
+        (days, weeks[0].id, True) for days in ("0", "3", "7")
+    ]
 
 
 @given(st.dictionaries(st.integers(-300, 300), st.floats(0, 1), max_size=12))

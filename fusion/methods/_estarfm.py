@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._pulse import stop_if_asked
 from ._device import device
-from ._pulse import stop_if_asked
 from ._vectors import LANES, PLAIN, WEIGHTED, WIDE, add_rows, count_bits, similar_bits
 from ._windows import _compiled, distance_weights, in_strips
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .._pulse import stop_if_asked
 from ._device import device
-from ._pulse import stop_if_asked
 from ._windows import _compiled_to_the_letter, in_strips
 
 SLACK = 1e-6  # scores this close are equal: images are whole numbers x 1e-4, and their ties must survive rounding

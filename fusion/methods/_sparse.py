@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._pulse import stop_if_asked
+from .._pulse import stop_if_asked
 from ._windows import _compiled, in_strips
 
 ROUNDS = 10  # of coding and fitting a dictionary

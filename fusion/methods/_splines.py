@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._pulse import stop_if_asked
+from .._pulse import stop_if_asked
 
 HALF = 3  # 7 x 7 coarse pixels; with 5 x 5 the error against the spline through all is five times as large
 SIDE = 2 * HALF + 1

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .._pulse import stop_if_asked
 from ._device import device
-from ._pulse import stop_if_asked
 from ._windows import _compiled, in_strips
 
 LANES = 16  # the row of a window is padded to a multiple of this, so that no comparison is left over

@@ -13,9 +13,9 @@ from typing import Any
 import numba
 import numpy as np
 
+from .._pulse import stop_if_asked
 from ..errors import FusionError
 from ._device import device
-from ._pulse import stop_if_asked
 
 STRIP = 16  # rows between two looks at whether to stop
 TOGETHER = 3  # neighbours that the inner loop visits at once

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from .._pulse import report
 from ..stack import Stack
 from . import Method, param, register
 from ._grids import reach, upsample
-from ._pulse import report
 
 CLOUDY = 0.05  # share of missing fine pixels from which a coarse pixel is cloudy
 LEAST = 1e-3  # weight beside a cloud, where the paper has none: else clouds would grow

@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.special import fdtri
 
+from .._pulse import report
 from ..stack import Stack
 from . import Explanation, Method, param, register
 from ._estarfm import TOP, Planes, Sums, similar_fine, similar_sums
 from ._estarfm_explained import Rules, explained
 from ._grids import reach, upsample
-from ._pulse import report
 
 FEW = 5  # similar pixels up to which the mean change of the window is taken
 STEEPEST = 5.0  # conversion coefficients above are taken for accidents

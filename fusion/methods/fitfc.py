@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from .._pulse import report
 from ..stack import Stack
 from . import Method, param, register
 from ._grids import reach, upsample
 from ._neighbours import nearest_mean
-from ._pulse import report
 from ._windows import distance_weights
 
 STEEPEST = 5.0  # a slope beyond this is noise

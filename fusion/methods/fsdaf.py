@@ -12,12 +12,12 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from scipy.optimize import lsq_linear
 
+from .._pulse import report, stop_if_asked
 from ..stack import Stack
 from . import Explanation, Method, param, register
 from ._classes import check_classes, class_labels, class_map, fractions, numbered_map, stack_centres
 from ._fsdaf_explained import Steps, explained
 from ._neighbours import nearest_mean
-from ._pulse import report, stop_if_asked
 from ._splines import reach, thin_plate
 from ._windows import distance_weights
 

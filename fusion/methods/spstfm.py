@@ -7,11 +7,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from .._pulse import report, stop_if_asked
 from ..stack import Stack
 from . import Method, param, register
 from ._device import device
 from ._grids import reach, upsample
-from ._pulse import report, stop_if_asked
 from ._sparse import Dictionary, overlapped, overlapped_torch, train
 
 STRIP = 512  # rows searched for training patches at a time, in fine pixels

@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from .._pulse import report
 from ..stack import Stack
 from . import Explanation, Method, param, register
 from ._classes import class_map, stack_centres
 from ._grids import reach, upsample
-from ._pulse import report
 from ._starfm_explained import explained
 from ._windows import distance_weights, similar_sum
 

@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from .._pulse import report
 from ..stack import Stack
 from . import Method, param, register
 from ._grids import reach, upsample
-from ._pulse import report
 from ._stnlffm import Planes, pair_prediction
 
 NO_CHANGE = 1e-5  # reflectance: keeps 1 / change finite where a pair's coarse image did not change at all

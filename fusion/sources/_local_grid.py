@@ -1,7 +1,5 @@
 """Grid work of sources that hold one place: which part is asked for, and the cut or the resampling."""
 
-from dataclasses import replace
-
 import numpy as np
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import box
@@ -9,9 +7,10 @@ from odc.geo.geom import box
 from ..errors import FusionError
 from ..scene import ROI, Scene
 from . import Bounds
+from ._regrid import regrid
 
 SLACK = 0.5  # pixels of the image by which a grid may reach beyond it
-_SAME = 1e-3  # pixels; grids that differ by less are one
+SHIFT_SLACK = 2.6  # the same for coarse images, which an alignment reads displaced by up to 2.5
 
 
 def window(native: GeoBox, bounds: Bounds | None) -> ROI | None:
@@ -46,8 +45,8 @@ def footprint(native: GeoBox) -> Bounds:
     return corners.left, corners.bottom, corners.right, corners.top
 
 
-def cut(scene: Scene, geobox: GeoBox) -> Scene:
-    """Bring an image onto a grid inside it: its own pixels (shared) where the grids agree, else resampled.
+def cut(scene: Scene, geobox: GeoBox, slack: float = SLACK) -> Scene:
+    """Bring an image onto a grid inside it, give or take `slack` of its pixels, where nothing is known: NaN.
 
     Raises
     ------
@@ -59,14 +58,11 @@ def cut(scene: Scene, geobox: GeoBox) -> Scene:
             f"The image of {scene.day} is in {_crs(scene.geobox)}, the grid asked for has no CRS: "
             "give the grid a coordinate reference system."
         )
-    _check_inside(scene, geobox)
-    roi = _own_pixels(scene.geobox, geobox)
-    if roi is None:
-        return scene.to(geobox)
-    return replace(scene, data=scene.data[(slice(None), *roi)], geobox=geobox)
+    _check_inside(scene, geobox, slack)
+    return regrid(scene, geobox)
 
 
-def _check_inside(scene: Scene, geobox: GeoBox) -> None:
+def _check_inside(scene: Scene, geobox: GeoBox, slack: float) -> None:
     """Compare the edge of the asked grid with the image, in the image's pixels."""
     native = scene.geobox
     edge = geobox.extent if geobox.crs == native.crs else geobox.footprint(str(native.crs))
@@ -74,26 +70,12 @@ def _check_inside(scene: Scene, geobox: GeoBox) -> None:
     a, whole = native.affine, native.boundingbox
     over = max(whole.left - asked.left, asked.right - whole.right) / abs(a.a)
     over = max(over, max(whole.bottom - asked.bottom, asked.top - whole.top) / abs(a.e))
-    if not over <= SLACK:
+    if not over <= slack:
         raise FusionError(
             f"The image of {scene.day} covers x {whole.left:.0f} to {whole.right:.0f} and y {whole.bottom:.0f} to "
             f"{whole.top:.0f} in {_crs(native)}, asked was x {asked.left:.0f} to {asked.right:.0f} and "
             f"y {asked.bottom:.0f} to {asked.top:.0f}: choose an area inside."
         )
-
-
-def _own_pixels(native: GeoBox, geobox: GeoBox) -> ROI | None:
-    """Rows and columns of `native` that `geobox` is, or None where its pixels are others."""
-    if geobox.crs != native.crs:
-        return None
-    height, width = geobox.shape
-    corners = ((0, 0), (width, 0), (0, height))  # x, y; the third fixes a turn or another pixel size
-    places = [native.wld2pix(*geobox.pix2wld(x, y)) for x, y in corners]
-    column, row = round(places[0][0]), round(places[0][1])
-    drift = [max(abs(px - x - column), abs(py - y - row)) for (px, py), (x, y) in zip(places, corners, strict=True)]
-    exact = max(drift) < _SAME
-    inside = 0 <= row and row + height <= native.shape[0] and 0 <= column and column + width <= native.shape[1]
-    return (slice(row, row + height), slice(column, column + width)) if exact and inside else None
 
 
 def _crs(geobox: GeoBox) -> str:

@@ -27,10 +27,11 @@ from odc.geo.geobox import GeoBox
 from ..errors import FusionError
 from ..params import check_params, param, params
 from ..preprocess import aggregate
-from ..products import LAB_GRID, Product, product
+from ..products import LAB_GRID, Product
+from ..products import product as row_of
 from ..scene import Scene
 from . import Bounds, Dates, Item, _lab_year
-from ._local_grid import cut, footprint, window
+from ._local_grid import SHIFT_SLACK, SLACK, cut, footprint, window
 
 TITLE = "Landscape lab (synthetic)"
 DESCRIPTION = (
@@ -118,11 +119,16 @@ def read(item: Item, geobox: GeoBox, bands: Sequence[str]) -> Scene:
         scene = _coarse(day, options)
     else:
         scene = _fine(day, options, noisy=row.role == "fine")
-    return cut(scene, geobox).select(bands)  # copies, because the scene may be kept
+    return cut(scene, geobox, SHIFT_SLACK if row.role == "coarse" else SLACK).select(bands)  # a copy: the scene is kept
+
+
+def options_in(item: Item) -> Landscape:
+    """Return the landscape of an item."""
+    return _parse(item)[1]
 
 
 def _row(name: str) -> tuple[Product, GeoBox]:
-    row = product("lab", name)
+    row = row_of("lab", name)
     return row, LAB_GRID.zoom_out(RATIO) if row.role == "coarse" else LAB_GRID
 
 
@@ -149,7 +155,7 @@ def _parse(item: Item) -> tuple[date, Landscape]:
     except ValueError as error:
         raise FusionError(f"{wanted[:-1]} ({error}).") from error
     options = Landscape(**values)
-    days = FINE_DAYS if product("lab", item.product).role == "fine" else DAYS
+    days = FINE_DAYS if row_of("lab", item.product).role == "fine" else DAYS
     if day not in days or item.day != day or item.id != _id(day, options):
         raise FusionError(wanted)
     return day, options
@@ -176,14 +182,14 @@ def _fine(day: date, options: Landscape, noisy: bool) -> Scene:
         data = data + _noise(options, day, _NOISE_FINE, data.shape)
     if noisy and options.clouds:
         data = _cloudy(data, day, options)
-    return Scene(data, LAB_GRID, product("lab", "lab-fine").bands, day)
+    return Scene(data, LAB_GRID, row_of("lab", "lab-fine").bands, day)
 
 
 @lru_cache(maxsize=64)
 def _coarse(day: date, options: Landscape) -> Scene:
     """Whole coarse image, so that the point-spread function sees beyond a small area."""
     data = _displace(_cloudy(_lab_year.truth(options.seed, day), day, options), options)
-    scene = aggregate(Scene(data, LAB_GRID, product("lab", "lab-coarse").bands, day), RATIO)
+    scene = aggregate(Scene(data, LAB_GRID, row_of("lab", "lab-coarse").bands, day), RATIO)
     seen = np.float32(options.gain) * scene.data + np.float32(options.offset)
     return replace(scene, data=seen + _noise(options, day, _NOISE_COARSE, seen.shape))
 

@@ -10,10 +10,10 @@ from odc.geo.geobox import GeoBox
 from .._assets import asset
 from ..errors import FusionError
 from ..preprocess import aggregate
-from ..products import product
+from ..products import product as row_of
 from ..scene import Scene
 from . import Bounds, Dates, Item
-from ._local_grid import cut, footprint, window
+from ._local_grid import SHIFT_SLACK, SLACK, cut, footprint, window
 
 TITLE = "Bundled sample: clear-cuts in Romania"
 DESCRIPTION = (
@@ -70,7 +70,8 @@ def read(item: Item, geobox: GeoBox, bands: Sequence[str]) -> Scene:
         raise FusionError(
             f"The sample has no image {item.id!r} of {item.product}; its days are {', '.join(map(str, days()))}."
         )
-    return cut(_image(item.product, item.day), geobox).select(bands)  # copies, because the image is kept
+    slack = SHIFT_SLACK if row_of("sample", item.product).role == "coarse" else SLACK
+    return cut(_image(item.product, item.day), geobox, slack).select(bands)  # copies, because the image is kept
 
 
 @lru_cache(maxsize=1)
@@ -80,7 +81,7 @@ def days() -> tuple[date, ...]:
 
 
 def _grid(name: str) -> GeoBox:
-    native = product("sample", name).geobox
+    native = row_of("sample", name).geobox
     if native is None:
         raise ValueError(f"The sample's product {name!r} has no grid: add it to fusion/products.py.")
     return native
@@ -89,7 +90,7 @@ def _grid(name: str) -> GeoBox:
 @lru_cache(maxsize=64)
 def _image(name: str, day: date) -> Scene:
     """Whole image of a day: the coarse one must see beyond a small area. 160 kB each; read only."""
-    row = product("sample", name)
+    row = row_of("sample", name)
     if row.role == "coarse":
         return aggregate(_image("sentinel2", day), RATIO)
     scene = Scene.read(asset(f"sample/S2_{day}.tif"), bands=row.bands, day=day, scale=row.scale, offset=row.offset)

@@ -1,8 +1,8 @@
-"""What a tile and the run that waits for it tell each other: how far it is, and whether to go on."""
+"""What a piece of work and the one who waits for it tell each other: how far it is, and whether to go on."""
 
 from contextvars import ContextVar
 
-from ..errors import Cancelled
+from .errors import Cancelled
 
 
 class Pulse:

@@ -1,4 +1,4 @@
-"""Preprocess: make images comparable before they are stacked."""
+"""Aggregate: the image that a coarser sensor sees of the same ground."""
 
 import math
 from dataclasses import replace
@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from .errors import FusionError
-from .scene import Scene
+from ..errors import FusionError
+from ..scene import Scene
 
 REACH = 4.0  # standard deviations; beyond lies 0.006 % of a Gaussian
 MAX_MISSING = 0.25  # share of a coarse pixel's weight
