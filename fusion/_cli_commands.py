@@ -1,28 +1,25 @@
-"""The subcommands methods, search and run: each takes the parsed arguments and returns an exit code."""
+"""The subcommands methods and run: each takes the parsed arguments and returns an exit code."""
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from typing import Any
 
 from odc.geo.geobox import GeoBox
 
 from . import estimate, methods
-from ._cli_files import check_output, read_area, read_recipe, write_scene, write_text
-from ._cli_text import Progress, note, percent, print_json, seconds, strong, table
+from ._cli_files import check_output, read_recipe, write_scene
+from ._cli_text import Progress, note, print_json, seconds, strong, table
+from ._cli_work import read as read
 from .engine import TILES
 from .errors import FusionError
 from .methods import Method
-from .products import PRODUCTS, Product, product
-from .propose import bounds_of, find, plan_read, recipe_for
-from .recipe import Recipe, Ring, extent, load, rectangle, run
+from .params import Param
+from .recipe import Recipe, run
 from .scene import Scene
-from .sources import Dates, Item
-from .sources import get as get_source
+from .sources import product
 from .stack import Stack
 
 LARGE = 1_500_000  # fine pixels; to measure a method for an estimate takes a tenth of the run
@@ -48,7 +45,7 @@ def list_methods(args: argparse.Namespace) -> int:
     rows = [
         (
             p.name,
-            str(p.default).lower() if p.kind is bool else f"{p.default}",
+            default(p),
             p.allowed(),
             p.unit or "-",
             p.doc,
@@ -57,6 +54,11 @@ def list_methods(args: argparse.Namespace) -> int:
     ]
     print(table(("parameter", "default", "allowed", "unit", "meaning"), rows) if rows else "No parameters.")
     return 0
+
+
+def default(item: Param) -> str:
+    """Default of a parameter as one types it."""
+    return str(item.default).lower() if item.kind is bool else f"{item.default}"
 
 
 def describe(kind: type[Method]) -> dict[str, Any]:
@@ -84,70 +86,6 @@ def describe(kind: type[Method]) -> dict[str, Any]:
         "pairs": kind.pairs,
         "parameters": parameters,
     }
-
-
-def search(args: argparse.Namespace) -> int:
-    """List the images of a source, or propose a recipe from them."""
-    area, options = _area(args), settings(getattr(get_source(args.source), "Options", None), args.option)
-    if any(value is not None for value in (args.target, args.save, args.pairs, args.method, args.set)):
-        return _propose(args, area, options)
-    rows = [row for row in PRODUCTS.values() if row.source == args.source]
-    if args.product is not None:
-        rows = [product(args.source, args.product)]
-    items = [
-        item for row in rows for item in find(args.source, row.name, area=area, dates=_dates(args), options=options)
-    ]
-    items.sort(key=lambda item: (item.day, item.product))
-    if args.json:
-        print_json([_item(item) for item in items])
-        return 0
-    if not items:
-        note(f"No image of the source {args.source!r} in this area and time. {_coverage(rows)}")
-        return 0
-    cells = [(str(item.day), item.product, _side(item), percent(item.cloud), item.id) for item in items]
-    print(table(("day", "product", "side and origin", "cloud", "id"), cells, right=(3,)))
-    note(f"\n{len(items)} images. A recipe of them: {args.prog} search {args.source} --save recipe.json")
-    return 0
-
-
-def _propose(args: argparse.Namespace, area: Ring | None, options: dict[str, Any]) -> int:
-    if args.product is not None:
-        args.usage("a recipe takes a fine and a coarse product: leave out --product")
-    name = args.method or "starfm"
-    method = methods.build(name, settings(methods.get(name), args.set or []))
-    wanted = args.pairs or max(2, method.pairs)
-    if lacks := method.lacks(wanted):
-        raise FusionError(lacks)
-    reasons: list[str] = []
-    recipe = recipe_for(
-        args.source,
-        args.target,
-        area=area,
-        pairs=wanted,
-        method=method,
-        options=options,
-        dates=_dates(args),
-        tell=reasons.append,
-    )
-    why = " ".join(reasons)
-    if lacks := method.lacks(len(recipe.pairs)):
-        raise FusionError(f"{why} {lacks}")
-    if args.save is not None:
-        write_text(args.save, recipe.to_json())
-    if args.json:
-        print_json({"why": why, "saved": args.save, "recipe": json.loads(recipe.to_json())})
-        return 0
-    height, width = recipe.geobox.shape
-    print(strong(f"Target {recipe.target.day}, {recipe.method.title}"))
-    print(f"Pairs   {why}")
-    print(f"Grid    {height} x {width} fine pixels of {pixel(recipe.geobox)}, ratio {recipe.ratio}")
-    print(f"Bands   {', '.join(recipe.bands)}")
-    print(f"Data    {_data(recipe)}")
-    print(f"Reads   {plan_read(recipe)}")
-    if args.save is not None:
-        print(f"Saved   {args.save}")
-        note(f"\nNext: {args.prog} run {args.save} fused.tif")
-    return 0
 
 
 def run_recipe(args: argparse.Namespace) -> int:
@@ -179,7 +117,7 @@ def run_recipe(args: argparse.Namespace) -> int:
     print(f"Day     {recipe.target.day}, by {recipe.method.title} from {days}")
     print(f"Pixels  {height} x {width} = {height * width:,} of {pixel(scene.geobox)}, {100 * scene.valid:.1f} % valid")
     print(f"Bands   {', '.join(scene.bands)} ({bands}), surface reflectance, float32")
-    print(f"Data    {_data(recipe)}")
+    print(f"Data    {data(recipe)}")
     print(f"Time    {seconds(spent)}")
     return 0
 
@@ -188,12 +126,6 @@ def check_pairs(recipe: Recipe, method: Method) -> None:
     """Find out before anything is read whether a recipe has pairs enough for a method."""
     if lacks := method.lacks(len(recipe.pairs)):
         raise FusionError(lacks)
-
-
-def read(recipe: Recipe) -> Stack:
-    """Read the images of a recipe."""
-    with Progress("Reading"):
-        return load(recipe)
 
 
 def fused(recipe: Recipe, stack: Stack, args: argparse.Namespace) -> Scene:
@@ -205,9 +137,12 @@ def fused(recipe: Recipe, stack: Stack, args: argparse.Namespace) -> Scene:
     if expected is not None:
         note(f"{recipe.method.title}: {estimate.words(expected)} on this machine")
     tiles = min(args.threads or os.cpu_count() or 1, TILES)
-    with Progress(recipe.method.title) as progress, ThreadPoolExecutor(tiles) as executor:
-        start = time.perf_counter()
-        scene = run(recipe, stack=stack, tile=args.tile or 1024, executor=executor, progress=progress)
+    executor, start = ThreadPoolExecutor(tiles), time.perf_counter()
+    try:
+        with Progress(recipe.method.title) as progress:
+            scene = run(recipe, stack=stack, tile=args.tile or 1024, executor=executor, progress=progress)
+    finally:  # after Ctrl-C nobody waits for tiles that nobody wants
+        executor.shutdown(wait=False, cancel_futures=True)
     if not args.tile:
         estimate.learn(recipe.method, size, time.perf_counter() - start)
     return scene
@@ -234,61 +169,13 @@ def _value(kind: type, text: str) -> Any:
         return text
 
 
-def _area(args: argparse.Namespace) -> Ring | None:
-    if args.area is not None:
-        return read_area(args.area)
-    if args.bounds is None:
-        return None
-    west, south, east, north = args.bounds
-    if not (west < east and south < north):
-        raise FusionError(
-            f"Bounds want west < east and south < north, got {west:g} to {east:g} and {south:g} to {north:g} degrees: "
-            "swap or correct them."
-        )
-    return rectangle(west, south, east, north)
-
-
-def _dates(args: argparse.Namespace) -> Dates | None:
-    if args.first is None and args.last is None:
-        return None
-    first, last = args.first or date.min, args.last or date.max
-    if first > last:
-        raise FusionError(f"--from {first} is after --to {last}: swap them.")
-    return first, last
-
-
-def _item(item: Item) -> dict[str, Any]:
-    row = product(item.source, item.product)
-    return {
-        "day": item.day.isoformat(),
-        "source": item.source,
-        "product": item.product,
-        "role": row.role,
-        "origin": row.origin,
-        "cloud": item.cloud,
-        "id": item.id,
-    }
-
-
-def _side(item: Item) -> str:
-    row = product(item.source, item.product)
-    return f"{row.role}, {row.origin}"
-
-
-def _coverage(rows: Sequence[Product]) -> str:
-    outline = extent(rows[0]) if rows else None
-    if outline is None:
-        return "Choose another area or a longer time."
-    west, south, east, north = bounds_of(outline)
-    return f"It covers --bounds {west:.3f} {south:.3f} {east:.3f} {north:.3f} (degrees)."
-
-
 def pixel(geobox: GeoBox) -> str:
     """Side of a pixel with its unit."""
     unit = "units" if geobox.crs is None else "degrees" if geobox.crs.geographic else "m"
     return f"{abs(geobox.affine.a):g} {unit}"
 
 
-def _data(recipe: Recipe) -> str:
+def data(recipe: Recipe) -> str:
+    """Titles of a recipe's products, with where they come from."""
     rows = {item.product: product(item.source, item.product) for item in (recipe.pairs[0][1], recipe.target)}
     return "; ".join(row.title if row.origin in row.title else f"{row.title} ({row.origin})" for row in rows.values())

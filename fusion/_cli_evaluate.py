@@ -12,11 +12,12 @@ from . import methods, sources
 from ._cli_commands import check_pairs, fused, pixel, read
 from ._cli_files import check_folder, read_header, read_recipe, write_scene
 from ._cli_text import note, print_json, strong, table
+from .area import clip
 from .errors import FusionError
 from .methods import Method
 from .metrics import METRICS, Metric, best_of, evaluate
 from .propose import truth_item
-from .recipe import Recipe, clip, data_tags
+from .recipe import Recipe, data_tags
 from .scene import Scene
 from .stack import UNKNOWN_DAY
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rasterio.errors import RasterioError
 
+from .area import Ring, ring_of
 from .errors import FusionError
-from .recipe import MAX_GEOJSON, MAX_JSON, Recipe, Ring, parse_json, ring_of
+from .recipe import MAX_GEOJSON, MAX_JSON, Recipe, parse_json
 from .scene import Scene, opened, states_no_scale
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes of TIFF and BigTIFF

@@ -11,6 +11,8 @@ examples, from nothing to a measured result:
   {prog} search sample --save recipe.json
   {prog} run recipe.json fused.tif
   {prog} evaluate recipe.json
+of your own area and days: {prog} search --help
+of your own files: {prog} files --help
 
 exit codes: 0 done, 1 something you can put right (said on stderr), 2 wrong usage, 130 interrupted by Ctrl-C.
 Results go to stdout, remarks and progress to stderr. Set NO_COLOR for output without bold type."""
@@ -21,6 +23,7 @@ examples:
   {prog} methods starfm --json"""
 SEARCH = """\
 examples, listing what there is:
+  {prog} search
   {prog} search sample
   {prog} search sample --product sentinel2 --from 2018-01-01 --to 2018-12-31
   {prog} search lab --bounds -27.1 30.0 -27.0 30.1 --json
@@ -28,9 +31,44 @@ examples, proposing a recipe and saving it:
   {prog} search sample --save recipe.json
   {prog} search sample --target 2018-07-01 --pairs 1 --method delta --save delta.json
   {prog} search sample --method starfm --set window=21 --set classes=10 --save starfm.json
+examples, over the network:
+  {prog} search stac --bounds 14.25 46.20 14.40 46.30 --from 2020-06-01 --to 2020-08-31
+  {prog} search stac --bounds 14.25 46.20 14.40 46.30 --from 2020-06-01 --to 2020-08-31 --save recipe.json
+  {prog} search stac --fine sentinel2 --coarse mcd43a4 --bounds 14.25 46.20 14.40 46.30 \\
+    --from 2020-06-01 --to 2020-08-31 --option snow=true --target 2020-07-01 --save recipe.json
 
+Without SOURCE the sources are listed, with their products and options. A source of the whole world (stac,
+earthengine) wants an area and both days; of several products it takes the first fine and the first coarse one
+unless --fine and --coarse name others. Cloud is the share of the area that is cloudy or missing.
 With --target, --pairs, --method, --set or --save a recipe is proposed: pairs on either side of the target
 day, near in time and clear, and the reason in words. What you leave out is proposed too."""
+ALIGN = """\
+examples, on a landscape whose coarse images were put 480 m too far east:
+  {prog} search lab --option shift_east=480 --method delta --save recipe.json
+  {prog} align recipe.json --bands
+  {prog} align recipe.json --save corrected.json --harmonise
+
+Each pair is compared by itself: by how much the coarse image lies east and north of the fine one, with standard
+errors, the correlation before and after, the width of the coarse sensor's view and, with --bands, gain, offset
+and correlation of each band. A shift is accepted if it is sharp and the same on all dates; --save then writes a
+recipe that reads the coarse images there. It is never applied without being asked for."""
+FILES = """\
+examples, with images in the folder scenes:
+  {prog} files scenes --accept
+  {prog} files scenes --accept --json
+  {prog} files scenes/*.tif --accept
+
+The files are looked at: GeoTIFF, COG, ENVI and NetCDF. What they say themselves is shown; what they do not say
+is asked, with the likely answers. Answer with --answer KEY=VALUE as shown there, with --accept to take what is
+suggested, or with --ask to be asked on the terminal. Once nothing is open a data set is made and its key is
+printed; the files stay where they are. The exit code is 1 while questions are open."""
+ACCOUNT = """\
+examples, with an account:
+  {prog} account
+  {prog} account --json
+
+Earth Engine wants a Google account and a registered Cloud project. Shown are who is signed in and for which
+project, or what to do; never a key or a token. The source stac needs no account."""
 RUN = """\
 examples:
   {prog} search sample --save recipe.json
@@ -69,7 +107,10 @@ def parser_of(prog: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     parts = (
         (_methods, "methods", "list the fusion methods, or explain one with its parameters", METHODS),
-        (_search, "search", "list the images of a source, or propose a recipe from them", SEARCH),
+        (_search, "search", "list sources or the images of one, or propose a recipe from them", SEARCH),
+        (_files, "files", "make a data set of your own image files, asking what they do not say", FILES),
+        (_account, "account", "show who is signed in to Earth Engine, or what to do for it", ACCOUNT),
+        (_align, "align", "report how coarse and fine images lie on each other, and correct it", ALIGN),
         (_run, "run", "fuse a recipe into a GeoTIFF", RUN),
         (_evaluate, "evaluate", "measure predictions against the truth, per band", EVALUATE),
     )
@@ -92,19 +133,28 @@ def _methods(command: argparse.ArgumentParser) -> None:
 
 
 def _search(command: argparse.ArgumentParser) -> None:
-    command.add_argument("source", metavar="SOURCE", help="sample (real, small), lab (synthetic, larger), ...")
+    command.add_argument(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="sample (real, small), lab (synthetic, larger), stac, earthengine, local (own files); default: list them",
+    )
     where = command.add_mutually_exclusive_group()
     where.add_argument(
         "--bounds",
         nargs=4,
         type=float,
         metavar=("W", "S", "E", "N"),
-        help="area in degrees; default: the whole source",
+        help="area in degrees; default: the whole source; wanted where it covers the world",
     )
     where.add_argument("--area", metavar="FILE.geojson", help="area as one GeoJSON polygon")
     command.add_argument("--from", dest="first", type=_day, metavar="DAY", help="first day, YYYY-MM-DD")
     command.add_argument("--to", dest="last", type=_day, metavar="DAY", help="last day, included")
     command.add_argument("--product", metavar="NAME", help="list this product only")
+    command.add_argument(
+        "--fine", metavar="NAME", help="fine product, where the source has several; default: its first"
+    )
+    command.add_argument("--coarse", metavar="NAME", help="coarse product; default: its first")
     command.add_argument(
         "--option",
         action="append",
@@ -120,6 +170,30 @@ def _search(command: argparse.ArgumentParser) -> None:
     recipe.add_argument("--method", metavar="NAME", help="fusion method (default starfm)")
     recipe.add_argument("--set", action="append", metavar="NAME=VALUE", help="parameter of the method; may be repeated")
     recipe.add_argument("--save", metavar="RECIPE.json", help="write the recipe to this file")
+
+
+def _files(command: argparse.ArgumentParser) -> None:
+    command.add_argument("files", nargs="+", metavar="FOLDER_OR_FILE", help="one folder, or all files")
+    command.add_argument(
+        "--answer", action="append", default=[], metavar="KEY=VALUE", help="answer to a question; may be repeated"
+    )
+    command.add_argument("--accept", action="store_true", help="take every answer that is suggested")
+    command.add_argument("--ask", action="store_true", help="ask what is open here, on the terminal")
+
+
+def _account(command: argparse.ArgumentParser) -> None:
+    """Takes no argument of its own."""
+
+
+def _align(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", metavar="RECIPE", help="recipe.json, or a result whose recipe is taken")
+    command.add_argument("--bands", action="store_true", help="show gain, offset and correlation of each band too")
+    command.add_argument("--save", metavar="CORRECTED.json", help="write the recipe with the accepted shift")
+    command.add_argument(
+        "--harmonise",
+        action="store_true",
+        help="show the regression of the coarse sensor on the fine one, and have the saved recipe apply it",
+    )
 
 
 def _run(command: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ import time
 import warnings
 from dataclasses import replace
 from datetime import timedelta
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,18 @@ from rasterio.errors import NotGeoreferencedWarning
 import fusion
 from fusion import _cli_commands, estimate, methods
 from fusion.__main__ import main
-from fusion._cli_parser import EVALUATE, METHODS, OVERVIEW, RUN, SEARCH, parser_of
+from fusion._cli_parser import ALIGN, EVALUATE, METHODS, OVERVIEW, RUN, SEARCH, parser_of
 from fusion._cli_text import Progress, print_json, seconds, strong, table
+from fusion.area import extent
 from fusion.metrics import METRICS
 from fusion.propose import bounds_of, recipe_for
-from fusion.recipe import MAX_GEOJSON, extent
+from fusion.recipe import MAX_GEOJSON
 from fusion.sources import sample
 
 PROG = "python -m fusion"
+
+# rasterio hides this warning of its own while it warps, but what one thread hides another one shows again.
+pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 
 
 @pytest.fixture(autouse=True)
@@ -70,15 +75,27 @@ def failure(capsys, *arguments):
 # help
 
 
-@pytest.mark.parametrize("epilog", [OVERVIEW, METHODS, SEARCH, RUN, EVALUATE])
+def examples(epilog):
+    """Examples of a help text as (what the heading above says they need, arguments); a shell would do the same."""
+    needs, out = "", []
+    for line in epilog.format(prog=PROG).replace("\\\n", "").splitlines():
+        if line.startswith("examples, "):
+            needs = line
+        elif line.startswith(f"  {PROG} "):
+            out.append((needs, [path for part in shlex.split(line)[3:] for path in sorted(glob(part)) or [part]]))
+    return out
+
+
+# Those that need a network, an account or files are typed in test_cli_sources.py.
+@pytest.mark.parametrize("epilog", [OVERVIEW, METHODS, SEARCH, ALIGN, RUN, EVALUATE])
 def test_examples_in_the_help_work_as_typed(epilog, capsys):
-    lines = [line for line in epilog.format(prog=PROG).splitlines() if line.startswith(f"  {PROG} ")]
+    lines = [line for needs, line in examples(epilog) if "network" not in needs]
     assert len(lines) >= 3
     for line in lines:
-        assert main(shlex.split(line)[3:]) == 0, f"{line}\n{capsys.readouterr().err}"
+        assert main(line) == 0, f"{line}\n{capsys.readouterr().err}"
 
 
-@pytest.mark.parametrize("command", ["methods", "search", "run", "evaluate"])
+@pytest.mark.parametrize("command", ["methods", "search", "files", "account", "align", "run", "evaluate"])
 def test_help_of_each_command_shows_its_examples(command, capsys):
     assert main([command, "--help"]) == 0
     assert f"  {PROG} {command}" in capsys.readouterr().out
@@ -111,6 +128,9 @@ def test_version(capsys):
         ("search sample --from 2018-13-01", "YYYY-MM-DD, got '2018-13-01'"),
         ("search sample --target 2018-07-01 --pairs 0", "whole number from 1, got '0'"),
         ("search sample --target 2018-07-01 --product sentinel2", "leave out --product"),
+        ("search sample --product sentinel2 --fine sentinel2", "leave out --fine and --coarse"),
+        ("search --from 2018-01-01", "name the SOURCE to search: earthengine, lab, local"),
+        ("search --option seed=3", "name the SOURCE to search"),
         ("search sample --bounds 1 2 3", "--bounds"),
         ("evaluate recipe.json --ratio 10", "leave out --ratio"),
         ("evaluate a.tif --truth b.tif --methods delta", "leave out --methods"),
@@ -367,7 +387,7 @@ def test_tile_and_threads_change_nothing(recipe):
 )
 def test_run_finds_out_first_that_it_cannot_write(recipe, out, message, capsys, monkeypatch):
     Path("folder.tif").mkdir()
-    monkeypatch.setattr("fusion._cli_commands.load", lambda _: pytest.fail("worked before it looked"))
+    monkeypatch.setattr("fusion._cli_work.load", lambda _: pytest.fail("worked before it looked"))
     assert message in failure(capsys, "run", "recipe.json", out)
 
 
@@ -714,7 +734,7 @@ def test_ctrl_c_leaves_nothing_behind(folder):
 
 def until(terminal, text, worker):
     """Read a terminal until a text is seen, or to its end."""
-    shown, end = "", time.monotonic() + 30
+    shown, end = "", time.monotonic() + 120
     while text is None or text not in shown:
         assert time.monotonic() < end, shown
         try:

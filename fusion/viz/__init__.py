@@ -6,6 +6,7 @@ amounts, blue-white-red for differences (blue = too dark, red = too bright), Oka
 """
 
 from ._layout import TEMPLATE
+from .alignment import before_after, coarse_on_fine, gains, peak, shifts
 from .explanation import build_up, equation, subscripts, sum_in_numbers, term_rows, weights, window
 from .figures import compare, image, spectrum, timeline
 from .notebooks import swipe, to_map
@@ -40,8 +41,10 @@ __all__ = [
     "Tables",
     "apa",
     "bars",
+    "before_after",
     "bound_of",
     "build_up",
+    "coarse_on_fine",
     "colour_of",
     "combinations",
     "compare",
@@ -49,14 +52,17 @@ __all__ = [
     "difference_rgba",
     "equation",
     "error_map",
+    "gains",
     "image",
     "legend",
     "limits",
     "lookup",
+    "peak",
     "png",
     "rgba",
     "scale",
     "scatter",
+    "shifts",
     "spectrum",
     "subscripts",
     "sum_in_numbers",

@@ -2,8 +2,8 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from html import escape
 
 import numpy as np
@@ -30,28 +30,36 @@ def timeline(
 ) -> go.Figure:
     """Show which days have a fine and a coarse image, how cloudy they are, and which are chosen.
 
-    Colour is the cloud share over the area (hollow = not known), shape the part a day plays: circle for an
-    image, square for a pair, star for the target, hollow star for a fine image of the target day, which
-    fusion does not see. Every marker's ``customdata`` is ``[row, id, day]``.
+    Colour is the share of the area that is cloudy or missing (hollow = not known), shape the part a day plays:
+    circle for an image, square for a pair, star for the target, hollow star for a fine image of the target day, which
+    fusion does not see. A bar goes through the days for which a composite stands. Every marker's ``customdata`` is
+    ``[row, id, day]``.
     """
-    figure = _figure("Images over time", "Day of acquisition", "Images", height=340)
+    note = "Colour: share of the area that is cloudy or missing; hollow where it is not known."
+    figure = _figure("Images over time", "Day of acquisition", "Images", note=note, height=340)
     marks = [("fine", item) for item in fine] + [("coarse", item) for item in coarse]
+    parts = [_kind(side, item, target, pairs) for side, item in marks]
+    if any(item.span > 1 for _, item in marks):
+        figure.add_traces(_bars([mark for mark in marks if mark[1].span > 1]))
     for kind, (symbol, size) in KINDS.items():
-        some = [(side, item) for side, item in marks if _kind(side, item, target, pairs) == kind]
+        some = [mark for mark, part in zip(marks, parts, strict=True) if part == kind]
         if some:
-            figure.add_trace(_marks(kind, some, symbol, size)).add_trace(_legend_mark(kind, symbol))
+            small = size if kind != "image" or len(some) <= CROWD else max(size * CROWD / len(some), 6)
+            figure.add_trace(_marks(kind, some, symbol, small)).add_trace(_legend_mark(kind, symbol))
     if target is not None:
         figure.add_vline(x=target.isoformat(), line=dict(color=INK, dash="dot", width=1))
     if not marks:
         place = dict(x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
         figure.add_annotation(text="no images found", **place)
     figure.update_yaxes(tickvals=[0, 1], ticktext=["coarse", "fine"], range=[-0.7, 1.7], showgrid=False)
-    bar = _colorbar("cloud share (%)", tickvals=[0, 50, 100])
+    bar = _colorbar("cloud over the area (%)", tickvals=[0, 50, 100])
     key = dict(color=[0, 100], cmin=0, cmax=100, colorscale=CLOUD_SCALE, showscale=True, colorbar=bar)
     figure.add_scatter(x=[None, None], y=[None, None], mode="markers", marker=key, showlegend=False)
-    return figure.update_xaxes(type="date").update_layout(legend_y=-0.38)
+    return figure.update_xaxes(type="date").update_layout(legend_y=-0.6)
 
 
+CROWD = 90  # images of a row; where there are more, their marks are smaller
+BELOW = -0.2  # where the bar of a composite lies, beneath its mark
 KINDS = {  # part a day plays -> symbol, size in screen pixels
     "image": ("circle", 11),
     "pair": ("square", 16),
@@ -63,10 +71,22 @@ KINDS = {  # part a day plays -> symbol, size in screen pixels
 def _kind(side: str, item: Item, target: date | None, pairs: Sequence[date]) -> str:
     if item.day == target:
         return "target" if side == "coarse" else "hidden fine image"
-    return "pair" if item.day in pairs else "image"
+    return "pair" if any(0 <= (day - item.day).days < item.span for day in pairs) else "image"
 
 
-def _marks(kind: str, marks: Sequence[tuple[str, Item]], symbol: str, size: int) -> go.Scatter:
+def _bars(marks: Sequence[tuple[str, Item]]) -> Iterator[go.Scatter]:
+    """Draw the days of composites, one trace for each row, and an entry of the legend."""
+    for row in ("coarse", "fine"):
+        some = [item for side, item in marks if side == row]
+        ends = [(item.day, item.day + timedelta(days=item.span - 1)) for item in some]
+        x = [day and day.isoformat() for first, last in ends for day in (first, last, None)]
+        y = [int(row == "fine") + BELOW] * len(x)
+        line = dict(color=INK, width=5)
+        yield go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+    yield go.Scatter(name="days of a composite", x=[None], y=[None], mode="lines", line=dict(color=INK, width=5))
+
+
+def _marks(kind: str, marks: Sequence[tuple[str, Item]], symbol: str, size: float) -> go.Scatter:
     """Draw one kind of days; pairs are labelled above, the target below, so that words do not collide."""
     labels = {("target", "coarse"): "target"}
     hollow = [item.cloud is None or "open" in symbol for _, item in marks]
@@ -81,7 +101,8 @@ def _marks(kind: str, marks: Sequence[tuple[str, Item]], symbol: str, size: int)
         textposition=["top center" if side == "fine" else "bottom center" for side, _ in marks],
         customdata=[[side, item.id, item.day.isoformat()] for side, item in marks],
         hovertext=[
-            f"{side} {item.day}<br>{escape(item.product)}<br>cloud {_percent(item.cloud)}" for side, item in marks
+            f"{side} {item.day}{_until(item)}<br>{escape(item.product)}<br>cloud {_percent(item.cloud)}"
+            for side, item in marks
         ],
         hoverinfo="text",
         marker=dict(
@@ -105,6 +126,10 @@ def _cloud_colour(share: float) -> str:
     at, colours = zip(*((float(at), _rgb(colour)) for at, colour in CLOUD_SCALE), strict=True)
     r, g, b = (round(float(np.interp(share, at, channel))) for channel in np.transpose(colours))
     return f"rgb({r},{g},{b})"
+
+
+def _until(item: Item) -> str:
+    return f" to {item.day + timedelta(days=item.span - 1)}" if item.span > 1 else ""
 
 
 def _percent(share: float | None) -> str:
