@@ -3,7 +3,17 @@
 import streamlit as st
 
 from fusion import sources
-from pages._shared import frame, state
+from pages._shared import frame, scenes, state
+
+OWN = (
+    (
+        "stac",
+        "Satellite images, no account",
+        "Landsat, Sentinel-2, HLS and MODIS from public catalogues, read over the internet.",
+    ),
+    ("earthengine", "Google Earth Engine", "The same and daily MODIS. It needs a Google account with a Cloud project."),
+    ("local", "Own files", "GeoTIFF, ENVI or NetCDF from your disk. Nothing leaves this machine."),
+)
 
 with frame.page("Meantime", "Sharp satellite images on days when only blurred ones exist.") as work:
     st.markdown(
@@ -21,14 +31,24 @@ with frame.page("Meantime", "Sharp satellite images on days when only blurred on
             st.markdown(f"**{module.TITLE}**")
             st.markdown(module.DESCRIPTION)
             if st.button("Open this", key=f"open-{name}", type="primary" if name == "sample" else "secondary"):
-                if work.source != name:
-                    state.change(source=name, options=(), area=None, target=None, pairs=())
+                state.choose_source(name)
                 st.switch_page("pages/fuse.py" if name == "sample" else "pages/area.py")
+    st.subheader("Your own area")
+    st.markdown("Draw it and choose the days: images are searched, cleaned of clouds and laid on one grid for you.")
+    for column, (name, title, words) in zip(st.columns(len(OWN)), OWN, strict=True):
+        with column, st.container(border=True, height="stretch"):
+            st.markdown(f"**{title}**")
+            st.markdown(words)
+            if st.button("Use this", key=f"open-{name}"):
+                state.choose_source(name)
+                missing = state.work().missing and scenes.FILES.exists()
+                st.switch_page("pages/files.py" if missing else "pages/area.py")
     st.subheader("The steps")
     st.markdown(
         "1. **Area**: draw where, choose the day to predict and the pairs to predict it from.\n"
-        "2. **Fuse**: choose methods and run them; download the result.\n"
-        "3. **Compare**: swipe between inputs, results and, where known, the truth; click a pixel for its spectrum.\n"
-        "4. **Evaluate**: hide a day that has a sharp image, predict it, and see the errors in numbers and maps.\n\n"
+        "2. **Check**: see whether the coarse images lie on the fine ones, and put it right where they do not.\n"
+        "3. **Fuse**: choose methods and run them; download the result.\n"
+        "4. **Compare**: swipe between inputs, results and, where known, the truth; click a pixel for its spectrum.\n"
+        "5. **Evaluate**: hide a day that has a sharp image, predict it, and see the errors in numbers and maps.\n\n"
         "**Methods** explains every method with its paper and parameters."
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from fusion import viz
-from pages._shared import frame, maps, state, views, why
+from pages._shared import frame, maps, runs, views, why
 from pages._shared.forms import bound, remembered
 from pages._shared.views import Shown
 
@@ -80,13 +80,14 @@ def show_spectrum(layers: Mapping[str, Shown]) -> None:
 
 
 with frame.page(
-    "Compare", "The same stretch on every layer. Drag the handle, or zoom and pan all maps together."
+    "Compare", "The same stretch on every layer. Drag the handle, or zoom and pan all maps together.", images=True
 ) as work:
     fused = views.results(work)
     if not fused:
         st.info("Nothing is fused yet with the chosen methods, so there are only inputs and, where known, the truth.")
         st.page_link("pages/fuse.py", label="Go to Fuse", icon=":material/merge:")
-    layers = views.layers(work) if fused or state.may_read() else {}
+    shown, rows = views.readable(*views.inputs(work))
+    layers = views.layers(work) if shown else {}
     if layers:
         mode = remembered(st.radio, "Show as", ("swipe", "side by side"), name="mode", default="swipe", horizontal=True)
         chosen = choose_layers(layers, mode)
@@ -112,3 +113,4 @@ with frame.page(
             why.show(work)
         st.subheader("Difference map")
         show_difference(layers)
+    runs.wait(rows)

@@ -12,7 +12,8 @@ from fusion.errors import FusionError
 from fusion.methods import Method
 from fusion.recipe import Recipe
 from fusion.scene import Scene
-from pages._shared import frame, runs, state
+from fusion.sources import Item
+from pages._shared import frame, runs, scenes, state, views
 from pages._shared.forms import remembered
 
 FLOORS = ("nearest", "delta")
@@ -23,12 +24,20 @@ def choose_day(work: state.Work) -> tuple[date, tuple[date, ...]]:
     """The day to hide and the pairs to predict it from."""
     days = state.pair_days(work)
     if len(days) < 2:
-        raise FusionError(f"Evaluation wants at least 2 days with both images, got {len(days)}: choose another area.")
-    start = work.target if work.target in days else days[len(days) // 2]
+        raise FusionError(
+            f"Evaluation wants at least 2 days with both images, got {len(days)}: choose another area or a longer time."
+        )
+    fine, coarse = (scenes.clouds(items, days) for items in state.items(work))
+    worse = {day: max(fine[day] or 0, coarse[day] or 0) for day in days}
+    clearest = min(days[1:-1] or days, key=lambda day: worse[day])
+    start = work.target if work.target in days else clearest if work.remote else days[len(days) // 2]
     counts = range(1, min(4, len(days) - 1) + 1)
     left, right = st.columns(2)
     with left:
-        day = remembered(st.selectbox, "Day whose fine image is hidden", days, name="hide", default=start)
+        day = remembered(
+            st.selectbox, "Day whose fine image is hidden", days, name="hide", default=start,
+            format_func=lambda day: scenes.label(day, worse),
+        )  # fmt: skip
     with right:
         count = remembered(st.selectbox, "Pairs to predict it from", counts, name="count", default=min(2, counts[-1]))
     pairs, why = state.proposed_days(work, day, count)
@@ -94,18 +103,24 @@ def show_images(found: Mapping[str, Scene], truth: Scene) -> None:
     right.plotly_chart(viz.error_map(found[title], truth, band, most, name=title), key="errors")
 
 
-def show(work: state.Work, day: date, found: Mapping[str, Scene], recipe: Recipe) -> None:
-    """Everything that is measured."""
+def hidden(work: state.Work, day: date) -> Item:
+    """The fine image of the day, to be compared with."""
     item = state.truth_item(work, day)
     if item is None:
         raise FusionError(f"There is no fine image of {day} to compare with: choose another day.")
+    return item
+
+
+def show(work: state.Work, day: date, found: Mapping[str, Scene], recipe: Recipe, item: Item) -> None:
+    """Everything that is measured."""
     truth = runs.image(item, recipe)
     tables = {title: metrics.evaluate(scene, truth, ratio=recipe.ratio) for title, scene in found.items()}
     st.subheader("Metrics")
     note = "" if work.coarse.origin == "observed" else f" Coarse images are {work.coarse.origin}."
     st.caption(
         f"{day} predicted from {' and '.join(str(pair[0].day) for pair in recipe.pairs)}, against the "
-        f"{'known truth' if item.product != work.fine.name else 'hidden fine image'}; ratio {recipe.ratio}.{note}"
+        f"{'known truth' if item.product != work.fine.name else 'hidden fine image'}; ratio {recipe.ratio}.{note} "
+        f"{state.corrections(work)}"
     )
     show_tables(tables, truth.bands)
     st.download_button(
@@ -121,9 +136,10 @@ def show(work: state.Work, day: date, found: Mapping[str, Scene], recipe: Recipe
 
 
 with frame.page(
-    "Evaluate", "Hide a day that has a fine image, predict it, and see how far the methods can be trusted."
+    "Evaluate", "Hide a day that has a fine image, predict it, and see how far the methods can be trusted.", images=True
 ) as work:
     day, pairs = choose_day(work)
+    truth = hidden(work, day)
     chosen = state.able(contenders(work), pairs)
     recipes = [state.recipe(work, method, day, pairs) for method in chosen]
     st.markdown(
@@ -131,11 +147,15 @@ with frame.page(
         "does not beat them adds nothing. Choose more methods on Fuse."
     )
     if st.button("Evaluate", type="primary", icon=":material/monitoring:"):
-        runs.start(recipes)
+        runs.start(recipes, [truth])
     rows = runs.show(recipes)
     found = {m.title: s for m, r in zip(chosen, recipes, strict=True) if (s := runs.result(r)) is not None}
     if len(found) == len(chosen):
-        show(work, day, found, recipes[0])
+        there = not work.remote or runs.kept_image(truth, recipes[0]) is not None
+        if not there and not rows:  # the results are kept, the truth is not any more
+            there, rows = views.readable(recipes[0], [truth])
+        if there:
+            show(work, day, found, recipes[0], truth)
     elif not found:
         st.info(f"Nothing evaluated yet. Evaluate hides {day} and predicts it from {' and '.join(map(str, pairs))}.")
     else:

@@ -6,9 +6,10 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from fusion import methods, viz
+from fusion import methods, propose, sources, viz
 from fusion.errors import FusionError
 from fusion.methods import Method
+from fusion.recipe import Recipe
 from fusion.scene import Scene
 from pages._shared import downloads, frame, maps, messages, runs, state, times, views
 from pages._shared.catalogue import ordered
@@ -57,6 +58,16 @@ def set_parameter(kind: str, name: str, value: object) -> None:
     state.change(methods=tuple(changed))
 
 
+def reading(recipes: list[Recipe]) -> str:
+    """What reading the images adds to the time; nothing where they are at hand or read at once."""
+    if not recipes or runs.kept_stack(recipes[0]) is not None:
+        return ""
+    plan = propose.plan_read(recipes[0])
+    if sources.is_remote(recipes[0].target.source):
+        return f"reading {plan.images} images, which depends on the network"
+    return f"about {plan.seconds:.0f} s of reading" if plan.seconds >= 1 else ""
+
+
 def show(work: state.Work, found: list[tuple[Method, Scene]]) -> None:
     """One result on the map, with its downloads."""
     titles = [method.title for method, _ in found]
@@ -72,6 +83,7 @@ def show(work: state.Work, found: list[tuple[Method, Scene]]) -> None:
     st.caption(
         f"{scene.shape[2]} x {scene.shape[1]} pixels of {work.fine.resolution:g} m, {len(scene.bands)} bands, surface "
         + (f"reflectance; {missing:.1%} have no value (clouds, gaps, outside the area)." if missing else "reflectance.")
+        + f" {state.corrections(work)}"
     )
     take_home(work, method, scene, viz.rgba(scene, bands, limits))
 
@@ -98,14 +110,14 @@ def take_home(work: state.Work, method: Method, scene: Scene, rgba: np.ndarray) 
         st.code(f"python -m fusion run {file} {downloads.name(recipe, 'tif')}", language="bash")
 
 
-with frame.page("Fuse", "Choose one or more methods, run them, and see what they predict.") as work:
+with frame.page("Fuse", "Choose one or more methods, run them, and see what they predict.", images=True) as work:
     choose_methods(work)
     recipes = [state.recipe(work, method) for method in state.able(work.methods, work.pairs)]
     if not work.methods:
         st.info("Choose at least one method.")
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Fuse", type="primary", disabled=not recipes, icon=":material/merge:")
-        times.show(recipes)
+        times.show(recipes, reading(recipes[:1]))
     if pressed:
         runs.start(recipes)
     rows = runs.show(recipes)

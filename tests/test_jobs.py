@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from fusion._pulse import report, stop_if_asked
 from fusion.errors import Cancelled, FusionError
-from pages._shared.jobs import Job, Queue, Shelf
+from pages._shared.jobs import Job, Progress, Queue, Shelf
+from pages._shared.pulse import followed
 
 
 class Gate:
@@ -108,6 +110,58 @@ def test_short_disconnection_does_not_stop_a_run(queue: Queue, connected: set[st
     gate.open.set()
     assert over(job)
     assert job.state == "done"
+
+
+def test_a_job_says_what_is_under_way_and_its_pace_begins_anew_with_it(queue: Queue) -> None:
+    told, gate = threading.Event(), threading.Event()
+
+    def work(progress: Progress) -> None:
+        progress(0.9, "reading 6 of 7 images")
+        told.set()
+        assert gate.wait(2)
+        progress(0.0)
+
+    job = queue.submit("a", "A", work, "ann")
+    assert told.wait(2)
+    assert (job.fraction, job.note) == (0.9, "reading 6 of 7 images")
+    began = job.paced
+    gate.set()
+    assert over(job)
+    assert job.note == "" and began is not None and job.paced is not None and job.paced > began
+
+
+def test_cancel_stops_a_call_that_only_looks_at_its_pulse(queue: Queue) -> None:
+    reading, stopped = threading.Event(), threading.Event()
+
+    def read() -> None:
+        report(0.25)
+        reading.set()
+        try:
+            while True:
+                stop_if_asked()
+                time.sleep(0.005)
+        except Cancelled:
+            stopped.set()
+            raise
+
+    job = queue.submit("a", "A", lambda progress: followed(read, progress), "ann")
+    assert reading.wait(2)
+    end = time.monotonic() + 2
+    while job.fraction != 0.25 and time.monotonic() < end:
+        time.sleep(0.005)
+    assert job.fraction == 0.25
+    queue.leave(job, "ann")
+    assert over(job) and job.state == "cancelled" and stopped.is_set()
+
+
+def test_a_followed_call_gives_back_its_value_and_its_fault() -> None:
+    assert followed(lambda: 7, lambda fraction: None) == 7
+
+    def wrong() -> None:
+        raise FusionError("all clouds")
+
+    with pytest.raises(FusionError, match="all clouds"):
+        followed(wrong, lambda fraction: None)
 
 
 def test_full_queue_and_greedy_session_are_told_so(queue: Queue) -> None:

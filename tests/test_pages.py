@@ -17,16 +17,21 @@ import streamlit as st
 from rasterio.warp import transform
 from streamlit.testing.v1 import AppTest
 
+import satellites
 from fusion import estimate, methods
 from fusion.errors import FusionError
 from fusion.estimate import Size
 from fusion.methods import Method
 from fusion.recipe import Recipe, run
 from fusion.scene import Scene
-from fusion.sources import sample
+from fusion.sources import _stac_granules, _stac_web, earthengine, sample
 from fusion.stack import Stack
 from pages._shared import runs, state
 from pages._shared.state import Work
+from stac_server import Server, running
+
+# rasterio hides this warning of its own, but not where several threads warp at once
+pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("area", "fuse", "compare", "evaluate", "methods")
@@ -450,3 +455,211 @@ def test_a_pixel_without_prediction_says_why(compared: AppTest, monkeypatch: pyt
     page = clicked(compared, 53, 62)
     assert "missing in every pair or in the coarse target" in texts(page)
     assert not page.metric
+
+
+# Images from a catalogue that asks the network: it runs on loopback.
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Iterator[Server]:
+    with running() as server:
+        satellites.fill(server, satellites.FINE_DAYS[:4], satellites.COARSE_DAYS[:13:4] + satellites.COARSE_DAYS[1:7:4])
+        yield server
+
+
+@pytest.fixture
+def far(app: AppTest, catalogue: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[AppTest]:
+    """The app, and a link to an area of the catalogue that nobody has searched yet."""
+    monkeypatch.setenv("FUSION_STAC", f"loop={catalogue.url}")
+    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(_stac_web, "PAUSE", 0.001)
+    for kept in (_stac_granules.SHELF, _stac_granules.TOKENS, _stac_granules._LIVE):
+        kept.clear()
+    catalogue.log.clear()
+    catalogue.faults.clear()
+    app.query_params[state.PARAMETER] = away().to_link()
+    yield app
+    _stac_web._pool.cache_clear()
+
+
+def away(**parts: object) -> Work:
+    chosen = tuple(methods.get(name)() for name in ("nearest", "delta"))
+    options = (("catalogue", "loop"),)
+    work = Work("stac", options, satellites.area(), methods=chosen, dates=satellites.DATES)
+    return replace(work, **parts)  # type: ignore[arg-type]
+
+
+def searched(app: AppTest) -> AppTest:
+    page = visit(app.run(), "area")
+    button(page, "Search images").click().run()
+    assert not page.exception and not page.error
+    return page
+
+
+def test_a_link_to_a_remote_source_asks_nothing_and_every_page_says_what_to_do(far: AppTest, catalogue: Server) -> None:
+    far.run()
+    for name in ("fuse", "compare", "evaluate"):
+        page = visit(far, name)
+        assert "search the images of the area on the Area page" in texts(page) and not page.error
+    page = visit(far, "area")
+    assert "Not searched yet" in texts(page) and "Fine grid" in texts(page)
+    assert catalogue.log == []
+    assert page.session_state["work"] == away()
+
+
+def test_without_an_area_the_map_invites_to_draw_one(far: AppTest, catalogue: Server) -> None:
+    far.query_params[state.PARAMETER] = away(area=None, dates=None).to_link()
+    page = visit(far.run(), "area")
+    assert not page.error and "Draw the area that you want to see sharp" in texts(page)
+    assert "**Area** not drawn yet" in texts(page) and button(page, "Search images").disabled
+    first, last = page.session_state["work"].dates
+    assert (last - first).days == state.USUAL_DAYS
+    button(page, "Use these bounds").click().run()
+    assert any("four numbers" in said(error) for error in page.error)
+    for label, value in (("West", 15.03), ("South", 45.98), ("East", 15.10), ("North", 46.03)):
+        by_label(page.number_input, f"{label} (degrees)").set_value(value)
+    button(page, "Use these bounds").click().run()
+    assert not page.error and not button(page, "Search images").disabled and catalogue.log == []
+
+
+def test_a_search_proposes_days_and_shows_clouds_over_the_area(far: AppTest) -> None:
+    page = searched(far)
+    work = page.session_state["work"]
+    assert "Found 4 fine images and 6 coarse images, 4 days with both." in texts(page)
+    assert work.target in satellites.FINE_DAYS and work.pairs and work.target not in work.pairs
+    cloudy = by_label(page.multiselect, "Days of the pairs").options
+    assert any(option == f"{satellites.CLOUDY}, 50 % cloud" for option in cloudy)
+
+
+def test_another_area_asks_for_a_new_search_and_the_old_one_is_still_known(far: AppTest, catalogue: Server) -> None:
+    page = searched(far)
+    work = page.session_state["work"]
+    by_label(page.date_input, "Last day").set_value(date(2020, 7, 10)).run()
+    assert "have changed since the last search" in texts(page)
+    assert page.session_state["work"] == replace(work, dates=(satellites.DATES[0], date(2020, 7, 10)))
+    asked = len(catalogue.log)
+    by_label(page.date_input, "Last day").set_value(satellites.DATES[1]).run()
+    assert "Found 4 fine images" in texts(page) and page.session_state["work"] == work
+    assert len(catalogue.log) == asked
+
+
+def test_a_search_that_finds_nothing_says_what_to_do(far: AppTest) -> None:
+    far.query_params[state.PARAMETER] = away(dates=(date(2015, 1, 1), date(2015, 3, 1))).to_link()
+    page = searched(far)
+    assert "No fine images, no coarse images, 0 days with both" in page.warning[0].value
+    assert "take more days" in page.warning[0].value
+
+
+def test_a_search_that_fails_is_told_to_the_one_who_asked_and_nothing_is_lost(far: AppTest, catalogue: Server) -> None:
+    catalogue.fault("/search", status=500)
+    page = visit(far.run(), "area")
+    button(page, "Search images").click().run()
+    assert not page.exception
+    assert [said(error)[:7] for error in page.error] == ["Search:"]
+    assert page.session_state["work"] == away()
+    other = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    other.query_params[state.PARAMETER] = away().to_link()
+    assert not visit(other.run(), "area").error
+    catalogue.faults.clear()
+    button(page, "Search images").click().run()
+    assert not page.error and "Found 4 fine" in texts(page)
+
+
+def test_two_methods_read_each_part_of_a_file_once(far: AppTest, catalogue: Server) -> None:
+    page = visit(searched(far), "fuse")
+    catalogue.log.clear()  # the search has looked at the quality bands
+    button(page, "Fuse").click().run()
+    assert not page.exception and not page.error
+    assert {"Nearest", "Delta"} <= set(by_label(page.radio, "Result shown").options)
+    parts = [(one.path, one.part) for one in catalogue.requests("/files/") if one.part]
+    assert parts and len(parts) == len(set(parts))
+
+
+def test_no_page_reads_a_remote_image_by_itself(far: AppTest, catalogue: Server) -> None:
+    page = visit(searched(far), "compare")
+    asked = len(catalogue.log)
+    assert "The images are not read yet" in texts(page)
+    button(page, "Read the images").click().run()
+    assert not page.exception and not page.error
+    assert len(catalogue.log) > asked
+    assert "The images are not read yet" not in texts(page)
+    assert any(option.startswith("Coarse") for option in by_label(page.selectbox, "Left of the swipe").options)
+    recipe = state.recipe(page.session_state["work"], methods.get("nearest")())
+    runs.shelf().put("something", "large", 2**40)  # puts everything else off the shelf
+    with pytest.raises(FusionError, match="Read the images"):
+        runs.stack(recipe)
+    asked = len(catalogue.log)
+    button(page.run(), "Read the images").click().run()
+    assert not page.error and len(catalogue.log) == asked  # from the disk
+
+
+def test_evaluate_hides_the_fine_image_of_a_remote_day(far: AppTest) -> None:
+    page = visit(searched(far), "evaluate")
+    options = by_label(page.selectbox, "Day whose fine image is hidden").options
+    assert [option[:10] for option in options] == [str(day) for day in satellites.FINE_DAYS[:4]]
+    button(page, "Evaluate").click().run()
+    assert not page.exception and not page.error
+    assert {"Nearest", "Delta"} <= set(page.table[0].value.columns)
+
+
+def test_a_read_that_fails_is_said_once_and_the_work_is_kept(far: AppTest, catalogue: Server) -> None:
+    page = visit(searched(far), "fuse")
+    work = page.session_state["work"]
+    catalogue.fault("blue.tif", status=404)
+    button(page, "Fuse").click().run()
+    assert not page.exception
+    assert len(page.error) == 1 and said(page.error[0]).startswith("Nearest, Delta: ")
+    assert page.session_state["work"] == work
+
+
+def test_corrections_are_said_beside_the_result(app: AppTest) -> None:
+    work = Work(methods=(methods.get("nearest")(),), shift=(20.0, -10.0), harmonise=True)
+    app.query_params[state.PARAMETER] = work.to_link()
+    page = visit(app.run(), "fuse")
+    button(page, "Fuse").click().run()
+    words = "Coarse images are moved 20 m west and 10 m north to lie on the fine ones and harmonised"
+    assert any(words in str(caption.value) for caption in page.caption)
+    assert state.corrections(Work()) == ""
+
+
+def test_moving_one_day_too_far_takes_the_other_along(far: AppTest) -> None:
+    page = visit(far.run(), "area")
+    by_label(page.date_input, "First day").set_value(date(2014, 1, 1)).run()
+    assert page.session_state["work"].dates == (date(2014, 1, 1), date(2014, 4, 2)) and not page.error
+    by_label(page.date_input, "Last day").set_value(date(2015, 1, 1)).run()
+    assert page.session_state["work"].dates == (date(2014, 1, 1), date(2015, 1, 1))
+    with pytest.raises(FusionError, match="two years at most"):
+        away(dates=(date(2014, 1, 1), date(2019, 1, 1))).check()
+
+
+def test_a_catalogue_without_coarse_images_leaves_the_choice_of_them(far: AppTest) -> None:
+    page = visit(far.run(), "area")
+    by_label(page.selectbox, "Catalogue").set_value("earthsearch").run()
+    assert not page.exception and not page.warning and not page.error
+    assert "MODIS" in by_label(page.selectbox, "Coarse images").options[0]  # they come from another catalogue
+    assert page.session_state["work"].area == satellites.area()
+
+
+def test_own_files_without_a_data_set_lead_to_their_page(app: AppTest) -> None:
+    page = visit(app.run(), "area")
+    by_label(page.selectbox, "Source of images").set_value("local").run()
+    assert not page.exception and not page.error
+    assert "No files are chosen yet" in texts(page)
+    assert "No files are chosen yet" in texts(visit(page, "fuse"))
+
+
+def test_earth_engine_says_what_is_missing_and_tries_again_when_asked(
+    app: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FUSION_EE_KEY", str(tmp_path / "none.json"))
+    app.query_params[state.PARAMETER] = Work("earthengine").to_link()
+    page = visit(app.run(), "area")
+    assert "FUSION_EE_KEY wants the path" in said(page.warning[0]) and "registered" in texts(page)
+    tried = []
+    monkeypatch.setattr(earthengine, "sign_in", lambda *given: (tried.append(given), known)[1])
+    known = earthengine.Identity("service account", "reader@example.org", "my-project")
+    assert page.run().warning and not tried
+    button(page, "Try again").click().run()
+    assert not page.warning and len(tried) == 1
+    assert any("reader@example.org" in said(caption) for caption in page.caption)

@@ -1,6 +1,7 @@
 """Forms made from dataclasses, and widgets whose value lives in the work rather than in the widget."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -36,17 +37,34 @@ def remembered(
     )
 
 
-def form(owner: type, values: Mapping[str, Any], *, key: str, apply: Callable[[str, Any], None]) -> None:
-    """Draw the parameters of a dataclass; each edit is handed to ``apply(name, value)``."""
+def form(
+    owner: type,
+    values: Mapping[str, Any],
+    *,
+    key: str,
+    apply: Callable[[str, Any], None],
+    known: Mapping[str, Sequence[str]] = {},
+) -> None:
+    """Draw the parameters of a dataclass; each edit is handed to ``apply(name, value)``.
+
+    `known` has values to choose among of parameters that are free text; another may be typed.
+    """
     columns = st.columns(3)
     for index, item in enumerate(params(owner)):
         with columns[index % 3]:
-            _field(item, values[item.name], f"{key}-{item.name}", lambda value, name=item.name: apply(name, value))
+            apply_one = partial(apply, item.name)
+            _field(item, values[item.name], f"{key}-{item.name}", apply_one, known.get(item.name, ()))
 
 
-def _field(item: Param, value: Any, key: str, apply: Callable[[Any], None]) -> None:
+def _field(item: Param, value: Any, key: str, apply: Callable[[Any], None], known: Sequence[str]) -> None:
     label = item.name.replace("_", " ").capitalize() + (f" ({item.unit})" if item.unit else "")
-    if item.choices:
+    if known:
+        options = list(dict.fromkeys([*known, value]))
+        bound(
+            st.selectbox, label, key=key, value=value, apply=lambda new: new and apply(new), options=options,
+            help=item.doc, accept_new_options=True,
+        )  # fmt: skip
+    elif item.choices:
         bound(st.selectbox, label, key=key, value=value, apply=apply, options=item.choices, help=item.doc)
     elif item.kind is bool:
         bound(st.toggle, label, key=key, value=value, apply=apply, help=item.doc)

@@ -3,23 +3,27 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 import fusion
 from fusion._assets import asset
+from fusion.area import grid
 from fusion.errors import FusionError
-from fusion.recipe import grid
 
-from . import messages, runs, state
+from . import messages, runs, scenes, state
 
+ROOT = Path(__file__).parents[2]
 STEPS = (
     ("app.py", "Start", ":material/home:"),
     ("pages/area.py", "1 Area", ":material/crop_free:"),
-    ("pages/fuse.py", "2 Fuse", ":material/merge:"),
-    ("pages/compare.py", "3 Compare", ":material/compare:"),
-    ("pages/evaluate.py", "4 Evaluate", ":material/monitoring:"),
+    ("pages/check.py", "2 Check", ":material/fact_check:"),
+    ("pages/fuse.py", "3 Fuse", ":material/merge:"),
+    ("pages/compare.py", "4 Compare", ":material/compare:"),
+    ("pages/evaluate.py", "5 Evaluate", ":material/monitoring:"),
+    ("pages/files.py", "Own files", ":material/folder_open:"),
     ("pages/methods.py", "Methods", ":material/menu_book:"),
 )
 STYLE = """<style>
@@ -37,8 +41,11 @@ NOTES = {
 
 
 @contextmanager
-def page(title: str, lead: str) -> Iterator[state.Work]:
-    """Set up a page and show what goes wrong on it in words; every page is written inside ``with page(...)``."""
+def page(title: str, lead: str, *, images: bool = False) -> Iterator[state.Work]:
+    """Set up a page and show what goes wrong on it in words; every page is written inside ``with page(...)``.
+
+    A page that wants `images` leads to the Area page instead while the work has no area, or is not searched yet.
+    """
     st.set_page_config(page_title=f"{title} - Meantime", page_icon=str(asset("favicon.png")), layout="wide")
     st.logo(str(asset("logo.svg")), size="large")
     work = state.work()
@@ -48,13 +55,17 @@ def page(title: str, lead: str) -> Iterator[state.Work]:
     st.html(STYLE)
     st.title(title)
     st.markdown(lead)
-    with st.container():  # always there, so that a message does not shift what follows and close what is open
+    top = st.container()  # always there, so that a message does not shift what follows and close what is open
+    with top:
         for message in messages.complaints():
             messages.error(message)
+    if images and not scenes.at_hand(work):
+        st.stop()
     try:
         yield work
     except FusionError as error:
-        messages.error(str(error))
+        with top:
+            messages.error(str(error))
 
 
 def halves(key: str, shares: Sequence[int] = (1, 1)) -> list[DeltaGenerator]:
@@ -66,10 +77,11 @@ def halves(key: str, shares: Sequence[int] = (1, 1)) -> list[DeltaGenerator]:
 def _sidebar(work: state.Work) -> None:
     with st.sidebar:
         for path, label, icon in STEPS:
-            st.page_link(path, label=label, icon=icon)
+            if (ROOT / path).exists():
+                st.page_link(path, label=label, icon=icon)
         st.divider()
         st.markdown("\n".join(f"- {line}" for line in summary(work)))
-        if work.coarse.origin in NOTES:
+        if not work.missing and work.coarse.origin in NOTES:
             st.caption(NOTES[work.coarse.origin])
         for job in runs.queue().of(runs.session()):
             st.caption(f"Running: {job.title}, {job.fraction:.0%}")
@@ -78,16 +90,28 @@ def _sidebar(work: state.Work) -> None:
 
 def summary(work: state.Work) -> list[str]:
     """Area, dates and methods in a few words each."""
-    geobox, ratio = grid(work.ring, work.fine, work.coarse)
-    height, width = geobox.shape
-    size = f"{width * work.fine.resolution / 1000:g} x {height * work.fine.resolution / 1000:g} km"
-    return [
+    lines = [
         f"**Source** {work.source}",
-        f"**Area** {size}, {width} x {height} fine pixels, ratio {ratio}",
+        f"**Area** {_size(work)}",
         f"**Target** {work.target or 'not chosen'}",
         f"**Pairs** {', '.join(map(str, work.pairs)) or 'not chosen'}",
         f"**Methods** {', '.join(method.title for method in work.methods) or 'none'}",
     ]
+    return lines + ([f"**Corrected** {words}"] if (words := state.corrections(work)) else [])
+
+
+def _size(work: state.Work) -> str:
+    if work.missing:
+        return "no images chosen"
+    if work.area is None and work.fine.geobox is None:
+        return "not drawn yet"
+    try:
+        geobox, ratio = grid(work.ring, work.fine, work.coarse)
+    except FusionError:  # said on the page that needs the grid
+        return "too large, or outside the images"
+    height, width = geobox.shape
+    size = f"{width * work.fine.resolution / 1000:g} x {height * work.fine.resolution / 1000:g} km"
+    return f"{size}, {width} x {height} fine pixels, ratio {ratio}"
 
 
 def paper(text: str) -> str:

@@ -6,11 +6,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from fusion.errors import Cancelled, FusionError
 
-Work = Callable[[Callable[[float], None]], Any]
+
+class Progress(Protocol):
+    """How a job says how far it is; raises Cancelled when its result is not wanted any more."""
+
+    def __call__(self, fraction: float, note: str = "") -> None:
+        """Say the fraction done of what is under way, and what that is where it is not the run itself."""
+
+
+Work = Callable[[Progress], Any]
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
@@ -23,7 +31,9 @@ class Job:
     alive: Callable[[str], bool]
     grace: float
     fraction: float = 0.0
+    note: str = ""  # what is under way, where it is not the run itself
     started: float | None = None
+    paced: float | None = None  # when what is under way began
     watchers: set[str] = field(default_factory=set)
     last_seen: float = field(default_factory=time.monotonic)
     future: "Future[Any]" = field(default_factory=Future)
@@ -45,9 +55,9 @@ class Job:
     @property
     def remaining(self) -> float | None:
         """Seconds left at the pace so far, once there is a pace."""
-        if self.started is None or self.fraction < 0.02:
+        if self.paced is None or self.fraction < 0.02:
             return None
-        return (time.monotonic() - self.started) * (1 - self.fraction) / self.fraction
+        return (time.monotonic() - self.paced) * (1 - self.fraction) / self.fraction
 
     def wanted(self) -> bool:
         """Heartbeat: whether a session that watches is still connected, or was so within the grace time."""
@@ -55,9 +65,11 @@ class Job:
             self.last_seen = time.monotonic()
         return bool(self.watchers) and time.monotonic() - self.last_seen < self.grace
 
-    def tick(self, fraction: float) -> None:
+    def tick(self, fraction: float, note: str = "") -> None:
         """Progress callback of the run; raises Cancelled when the result is not wanted any more."""
-        self.fraction = fraction
+        if self.paced is None or bool(note) != bool(self.note):
+            self.paced = time.monotonic()
+        self.fraction, self.note = fraction, note
         if not self.wanted():
             raise Cancelled
 

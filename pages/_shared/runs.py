@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 from streamlit import runtime
@@ -11,14 +11,16 @@ from streamlit.runtime import get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from fusion import estimate, sources
+from fusion.area import clip
 from fusion.errors import FusionError
-from fusion.recipe import Recipe, clip, load, run
+from fusion.recipe import Recipe, load, run
 from fusion.scene import Scene
 from fusion.sources import Item
 from fusion.stack import Stack
 
-from . import messages
-from .jobs import Job, Queue, Shelf
+from . import accounts, messages
+from .jobs import Job, Progress, Queue, Shelf, Work
+from .pulse import followed
 
 Rows = list[tuple[Job, DeltaGenerator]]
 
@@ -43,18 +45,36 @@ def session() -> str:
     return context.session_id if context else "none"
 
 
-def start(recipes: Sequence[Recipe]) -> None:
-    """Queue every recipe whose result is not there yet."""
+def submit(key: str, title: str, work: Work) -> None:
+    """Queue a piece of work for this session, or join the same one that is under way."""
     mine: dict[str, Job] = st.session_state.setdefault("jobs", {})
+    mine[key] = queue().submit(key, title, work, session())
+
+
+def start(recipes: Sequence[Recipe], more: Sequence[Item] = ()) -> None:
+    """Queue every recipe whose result is not there yet; `more` images are read with it."""
     for recipe in recipes:
         key = recipe.to_json()
         if shelf().get(key) is None:
-            mine[key] = queue().submit(key, recipe.method.title, _work(recipe, shelf()), session())
+            accounts.ensure(recipe.target.source)
+            submit(key, recipe.method.title, _work(recipe, more, shelf()))
 
 
-def _work(recipe: Recipe, keep: Shelf) -> Callable[[Callable[[float], None]], None]:
-    def work(progress: Callable[[float], None]) -> None:
-        stack = _stack(recipe, keep)
+def read(recipe: Recipe, more: Sequence[Item] = ()) -> None:
+    """Queue the reading of a recipe's images, and of `more` on its fine grid."""
+    accounts.ensure(recipe.target.source)
+    keep = shelf()
+    submit(read_key(recipe), "Images", lambda progress: _read(recipe, more, keep, progress))
+
+
+def read_key(recipe: Recipe) -> str:
+    """Name of the job that reads a recipe's images."""
+    return "read:" + _stack_key(recipe)
+
+
+def _work(recipe: Recipe, more: Sequence[Item], keep: Shelf) -> Work:
+    def work(progress: Progress) -> None:
+        stack = _read(recipe, more, keep, progress)
         progress(0.0)
         start = time.perf_counter()
         scene = run(recipe, stack=stack, progress=progress)
@@ -64,33 +84,87 @@ def _work(recipe: Recipe, keep: Shelf) -> Callable[[Callable[[float], None]], No
     return work
 
 
+def _read(recipe: Recipe, more: Sequence[Item], keep: Shelf, progress: Progress) -> Stack:
+    """A recipe's stack and more images, read where they are not kept; says how far it is."""
+    stack = loaded(recipe, keep, progress)
+    for item in more:
+        if keep.get(_image_key(item, recipe)) is None:
+            note = f"reading the fine image of {item.day}"
+            scene = followed(lambda item=item: _image(item, recipe), lambda done, note=note: progress(done, note))
+            keep.put(_image_key(item, recipe), scene, scene.data.nbytes)
+    return stack
+
+
 def result(recipe: Recipe) -> Scene | None:
     """Return a finished result, or None."""
     scene: Scene | None = shelf().get(recipe.to_json())
     return scene
 
 
+def kept(recipe: Recipe, more: Sequence[Item] = ()) -> bool:
+    """Whether a recipe's images, and `more`, were read before and are at hand."""
+    return kept_stack(recipe) is not None and all(kept_image(item, recipe) is not None for item in more)
+
+
+def kept_stack(recipe: Recipe) -> Stack | None:
+    """Return a recipe's stack if it was read before."""
+    found: Stack | None = shelf().get(_stack_key(recipe))
+    return found
+
+
 def stack(recipe: Recipe) -> Stack:
-    """Return a recipe's stack, reading it if it is not kept."""
-    return _stack(recipe, shelf())
+    """Return a recipe's stack, reading it if it is not kept; images of a remote source are read by a job only.
+
+    Raises
+    ------
+    FusionError
+        If the source is remote and the stack is not kept.
+    """
+    found = kept_stack(recipe)
+    if found is None:
+        _check_here(recipe.target)
+        found = loaded(recipe, shelf(), lambda fraction, note="": None)
+    return found
 
 
-def _stack(recipe: Recipe, keep: Shelf) -> Stack:
-    key = "stack:" + recipe.to_json().rpartition(',"method"')[0]
-    kept: Stack | None = keep.get(key)
-    if kept is None:
-        kept = load(recipe)
-        keep.put(key, kept, kept.fine.nbytes + kept.coarse.nbytes + kept.target.nbytes)
-    return kept
+def _check_here(item: Item) -> None:
+    if sources.is_remote(item.source):
+        raise FusionError(f"The image of {item.day} is not at hand any more: press Read the images.")
+
+
+def _stack_key(recipe: Recipe) -> str:
+    return "stack:" + recipe.to_json().rpartition(',"method"')[0]
+
+
+def loaded(recipe: Recipe, keep: Shelf, progress: Progress) -> Stack:
+    found: Stack | None = keep.get(_stack_key(recipe))
+    if found is None:
+        count = 2 * len(recipe.pairs) + 1
+        found = load(
+            recipe, progress=lambda done: progress(done, f"reading {int(done * count + 1e-6)} of {count} images")
+        )
+        keep.put(_stack_key(recipe), found, found.fine.nbytes + found.coarse.nbytes + found.target.nbytes)
+    return found
 
 
 def image(item: Item, recipe: Recipe) -> Scene:
-    """Read one more image on a recipe's fine grid (a truth, for example), within its area."""
-    kept = kept_image(item, recipe)
-    if kept is None:
-        kept = clip(sources.get(item.source).read(item, recipe.geobox, recipe.bands), recipe.area)
-        shelf().put(_image_key(item, recipe), kept, kept.data.nbytes)
-    return kept
+    """Read one more image on a recipe's fine grid (a truth, for example), within its area.
+
+    Raises
+    ------
+    FusionError
+        If the source is remote and the image is not kept.
+    """
+    found = kept_image(item, recipe)
+    if found is None:
+        _check_here(item)
+        found = _image(item, recipe)
+        shelf().put(_image_key(item, recipe), found, found.data.nbytes)
+    return found
+
+
+def _image(item: Item, recipe: Recipe) -> Scene:
+    return clip(sources.get(item.source).read(item, recipe.geobox, recipe.bands), recipe.area)
 
 
 def kept_image(item: Item, recipe: Recipe) -> Scene | None:
@@ -103,17 +177,17 @@ def _image_key(item: Item, recipe: Recipe) -> str:
     return f"image:{item}:{recipe.geobox}:{recipe.area}:{recipe.bands}"
 
 
-def show(recipes: Sequence[Recipe]) -> Rows:
-    """Draw a row of progress for each job of these recipes; hand the rows to :func:`wait` at the end of the page.
+def show(jobs: Sequence[Recipe | str]) -> Rows:
+    """Draw a row of progress for each job of these recipes or names; hand the rows to :func:`wait` at the page's end.
 
     Rows stay until all jobs are over: Streamlit would show a row that is gone until the page has run to its end.
     """
     mine: dict[str, Job] = st.session_state.setdefault("jobs", {})
-    for recipe in recipes:  # after a reload the same work may still be under way
-        key = recipe.to_json()
+    keys = [job if isinstance(job, str) else job.to_json() for job in jobs]
+    for key in keys:  # after a reload the same work may still be under way
         if key not in mine and (job := queue().find(key, session())):
             mine[key] = job
-    ours = {key: mine[key] for key in (recipe.to_json() for recipe in recipes) if key in mine}
+    ours = {key: mine[key] for key in keys if key in mine}
     if all(job.over for job in ours.values()):
         _collect(mine, ours)
         return []
@@ -147,18 +221,26 @@ def _cancel(job: Job) -> None:
 def _words(job: Job) -> str:
     if job.over:
         return f"{job.title}: {job.state}"
+    if not job.watchers:
+        return f"{job.title}: stopping"
     if job.state == "waiting":
         return f"{job.title}: waiting, {queue().position(job)} before it"
     left = job.remaining
-    if job.fraction == 0:
-        return f"{job.title}: reading and preparing"
-    return f"{job.title}: {job.fraction:.0%}" + (f", about {max(left, 1):.0f} s left" if left is not None else "")
+    time_left = f", about {max(left, 1):.0f} s left" if left is not None else ""
+    if job.note:
+        return messages.plain(f"{job.title}: {job.note}{time_left}")
+    return f"{job.title}: {job.fraction:.0%}{time_left}" if job.fraction else f"{job.title}: preparing"
 
 
 def _collect(mine: dict[str, Job], over: Mapping[str, Job]) -> None:
-    """Take finished jobs out; what a person can put right is shown, anything else is raised here."""
+    """Take finished jobs out; what a person can put right is said at the top, anything else is raised here."""
+    problems: dict[str, list[str]] = {}
     for key, job in over.items():
         del mine[key]
         problem: FusionError | None = job.error()
         if problem:
-            messages.error(f"{job.title}: {problem}")
+            problems.setdefault(str(problem), []).append(job.title)
+    for words, titles in problems.items():
+        messages.complain(f"{', '.join(titles)}: {words}")
+    if problems:
+        st.rerun()

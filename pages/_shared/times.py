@@ -59,14 +59,17 @@ def times() -> Times:
     return Times()
 
 
-def show(recipes: Sequence[Recipe]) -> None:
-    """Say in one line what each run and all of them will take; the line mends itself while times are measured."""
+def show(recipes: Sequence[Recipe], reading: str = "") -> None:
+    """Say in one line what each run and all of them will take; the line mends itself while times are measured.
+
+    `reading` says what reading the images adds, which depends on where they are.
+    """
     waiting = any(times().of(recipe)[1] for recipe in recipes)
 
     @st.fragment(run_every=LOOK if waiting else None)
     def line() -> None:
         found = [times().of(recipe) for recipe in recipes]
-        st.caption(_line(recipes, found))
+        st.caption(_line(recipes, found) + (f"; plus {reading}" if recipes and reading else ""))
         if waiting and not any(measuring for _, measuring in found):
             st.rerun()  # the whole page, once, so that it stops looking
 

@@ -9,10 +9,12 @@ from typing import Literal
 import numpy as np
 import streamlit as st
 
-from fusion import viz
+from fusion import methods, propose, sources, viz
 from fusion.methods import Method
 from fusion.overlay import locate, overlay
+from fusion.recipe import Recipe
 from fusion.scene import Scene
+from fusion.sources import Item
 
 from . import runs, state
 from .forms import bound, remembered
@@ -23,7 +25,7 @@ STRETCHES = {"Strong (5-95 %)": (5, 95), "Usual (2-98 %)": (2, 98), "Whole range
 
 def controls(work: state.Work, key: str) -> tuple[tuple[str, ...], tuple[float, float]]:
     """Draw the choice of band combination and stretch; the combination is part of the work and its link."""
-    combinations = viz.combinations(work.fine.bands)
+    combinations = viz.combinations(work.bands)
     view = work.view if work.view in combinations else next(iter(combinations))
     left, right = st.columns(2)
     with left:
@@ -48,11 +50,44 @@ class Shown:
     scene: Scene
 
 
+def readable(recipe: Recipe, more: Sequence[Item] = ()) -> tuple[bool, runs.Rows]:
+    """Whether a recipe's images, and `more` on its fine grid, may be shown now; else draw what can be done about it.
+
+    Images of a remote source are read by a job; its rows are for :func:`runs.wait` at the end of the page.
+    """
+    if not sources.is_remote(recipe.target.source):
+        return runs.kept(recipe, more) or state.may_read(), []
+    rows = runs.show([runs.read_key(recipe)])
+    if runs.kept(recipe, more) and not rows:
+        return True, []
+    if not rows:
+        plan = propose.plan_read(recipe)
+        st.info(
+            f"The images are not read yet: {plan.images + len(more)} images, {plan.pixels:,} pixels. "
+            "Only the part that covers the area is asked for, and what was read before is not asked for again."
+        )
+        if st.button("Read the images", type="primary", icon=":material/download:"):
+            runs.read(recipe, more)
+            st.rerun()
+    return False, rows
+
+
+def inputs(work: state.Work) -> tuple[Recipe, list[Item]]:
+    """The recipe whose images :func:`layers` shows, and the truth where there is one.
+
+    Raises
+    ------
+    FusionError
+        If the work has no target or pair yet.
+    """
+    recipe = state.recipe(work, (work.methods or (methods.get("nearest")(),))[0])
+    item = state.truth_item(work, recipe.target.day)
+    return recipe, [] if item is None else [item]
+
+
 def layers(work: state.Work) -> dict[str, Shown]:
     """Everything that can be shown for the work, by name: inputs, each finished result, the truth where known."""
-    if not work.methods:
-        return {}
-    recipe = state.recipe(work, work.methods[0])
+    recipe, truth = inputs(work)
     stack = runs.stack(recipe)
     out = {
         f"Fine {day}": Shown("fine", Scene(fine, stack.geobox, stack.bands, day))
@@ -62,8 +97,7 @@ def layers(work: state.Work) -> dict[str, Shown]:
     target = Scene(stack.target, stack.geobox.zoom_out(stack.ratio), stack.bands, stack.day)
     out[f"Coarse {stack.day} (target{note})"] = Shown("coarse", target)
     out |= {method.title: Shown("result", scene) for method, scene in results(work)}
-    item = state.truth_item(work, stack.day)
-    if item is not None:
+    for item in truth:
         out[f"Truth {stack.day}"] = Shown("truth", runs.image(item, recipe))
     return out
 
