@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 import fusion
+import lab_satellites
+import satellites
+import stac_server
 from fusion.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,8 +41,27 @@ def succeeds(folder: Path, *command: object) -> str:
 
 def test_the_python_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(block("python", "recipe_for"), "README.md", "exec"), {})
+    exec(compile(block("python", 'recipe_for("sample"'), "README.md", "exec"), {})
     assert fusion.Scene.read("fused.tif").valid > 0.9
+
+
+def test_the_example_over_the_network_runs_against_a_catalogue_on_loopback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "cache"))
+    with stac_server.running() as server:
+        satellites.fill(server)
+        monkeypatch.setenv("FUSION_STAC", f"planetary={server.url}")
+        exec(compile(block("python", '"stac"'), "README.md", "exec"), {})
+    assert fusion.Scene.read("slovenia.tif").valid > 0.75  # the rest of the grid lies outside the area
+
+
+def test_the_example_with_own_files_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FUSION_OWN", str(tmp_path / "own"))
+    lab_satellites.write_folder(tmp_path / "scenes")
+    names = {}
+    exec(compile(block("python", "local.look"), "README.md", "exec"), names)
+    assert names["stack"].ratio == 16 and names["truth"].day == names["series"][1].day
 
 
 def test_the_shell_examples_run(tmp_path, monkeypatch, capsys):
