@@ -22,11 +22,13 @@ app: env  ## start the app
 	echo "Starting Meantime; stop it with Ctrl-C."
 	exec $(PYTHON) -m streamlit run app.py $(if $(PORT),--server.port $(PORT))
 
+# What drives a browser is timed by a person's patience, so it runs alone; the rest takes two processors.
 test: env-dev browser  ## everything that must pass; pytest last, so that its closing line ends the output
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy fusion
-	exec $(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not browser"
+	exec $(PYTHON) -m pytest -m browser
 
 format: env-dev  ## format the code
 	$(PYTHON) -m ruff check --fix-only --quiet

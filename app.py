@@ -3,7 +3,7 @@
 import streamlit as st
 
 from fusion import sources
-from pages._shared import frame, scenes, state
+from pages._shared import frame, state
 
 OWN = (
     (
@@ -41,7 +41,7 @@ with frame.page("Meantime", "Sharp satellite images on days when only blurred on
             st.markdown(words)
             if st.button("Use this", key=f"open-{name}"):
                 state.choose_source(name)
-                missing = state.work().missing and scenes.FILES.exists()
+                missing = bool(state.work().missing)
                 st.switch_page("pages/files.py" if missing else "pages/area.py")
     st.subheader("The steps")
     st.markdown(

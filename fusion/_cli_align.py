@@ -13,6 +13,7 @@ from ._cli_work import read, waited
 from .preprocess import Card, Regression, Report, regression, report
 from .recipe import Recipe
 from .scene import Scene
+from .sources import local
 from .stack import Pair, Stack
 
 
@@ -23,17 +24,20 @@ def align(args: argparse.Namespace) -> int:
     recipe = read_recipe(args.recipe)
     raw = read(replace(recipe, shift=(0.0, 0.0), harmonise=False))
     with Progress("Comparing") as bar:
-        found = waited(lambda: report(pairs_of(raw)), bar)
+        found = waited(lambda: local.in_metres(report(pairs_of(raw)), recipe.pairs[0][1], recipe.geobox), bar)
     shift = found.shift if found.corrected else recipe.shift
     better = replace(recipe, shift=shift, harmonise=args.harmonise or recipe.harmonise)
+    gone = _unreached(better)
     lines = _lines(args, better, raw)
     if args.save is not None:
         write_text(args.save, better.to_json())
     if args.json:
         line = None if lines is None else asdict(lines)
-        print_json({**_facts(found, better), "harmonise": line, "saved": args.save})
+        print_json({**_facts(found, better), "unreached": asdict(gone), "harmonise": line, "saved": args.save})
         return 0
     _show(args, found, recipe)
+    if gone.share:
+        print(gone.words)
     if lines is not None:
         _show_lines(lines)
     _show_end(args, found, recipe)
@@ -54,6 +58,12 @@ def pairs_of(stack: Stack) -> list[Pair]:
         Pair(Scene(coarse, box, stack.bands, day), Scene(fine, stack.geobox, stack.bands, day))
         for coarse, fine, day in zip(stack.coarse, stack.fine, stack.reference_days, strict=True)
     ]
+
+
+def _unreached(recipe: Recipe) -> local.Unreached:
+    """What of the result will have no coarse pixel because of the recipe's shift."""
+    coarse = [recipe.target, *(pair[0] for pair in recipe.pairs)]
+    return local.unreached(coarse, recipe.geobox.zoom_out(recipe.ratio), recipe.area, recipe.shift)
 
 
 def _lines(args: argparse.Namespace, recipe: Recipe, raw: Stack) -> Regression | None:

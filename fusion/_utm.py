@@ -141,10 +141,9 @@ def _check_antimeridian(ring: Ring) -> None:
 def _check_poles(ring: Ring) -> None:
     lat = max((point[1] for point in ring), key=lambda lat: max(lat - NORTH, SOUTH - lat))
     if not SOUTH <= lat <= NORTH:
-        polar = "EPSG:3413" if lat > 0 else "EPSG:3031"
         raise FusionError(
             f"UTM covers the latitudes from {-SOUTH:g} S to {NORTH:g} N, got an area up to {abs(lat):g} "
-            f"{'N' if lat > 0 else 'S'}: draw inside them, or give a polar CRS such as {polar}."
+            f"{'N' if lat > 0 else 'S'}: draw inside them."
         )
 
 

@@ -33,7 +33,8 @@ def check_ring(area: Sequence[Sequence[float]]) -> None:
         if not (-180 <= point[0] <= 180 and -90 <= point[1] <= 90):
             raise FusionError(
                 f"The corner (longitude {point[0]:g}, latitude {point[1]:g}) is not on the globe: "
-                "longitude goes from -180 to 180 and latitude from -90 to 90 degrees."
+                "longitude goes from -180 to 180 and latitude from -90 to 90 degrees. Where an area crosses longitude "
+                "180, draw one on each side."
             )
     outline = geometry(tuple((float(x), float(y)) for x, y in area))
     if not outline.is_valid or outline.area < 1e-12:

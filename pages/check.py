@@ -51,7 +51,7 @@ def ask(work: state.Work, recipe: Recipe) -> None:
         checks.start(recipe)
 
 
-def verdict(work: state.Work, checked: Checked) -> None:
+def verdict(work: state.Work, recipe: Recipe, checked: Checked) -> None:
     """In plain words, with what can be done."""
     report = checked.report
     worries = [f"{day.card.day}: {text}" for day in checked.days for text in day.warnings]
@@ -65,6 +65,8 @@ def verdict(work: state.Work, checked: Checked) -> None:
         st.success(f"**Fits.** {messages.plain(report.verdict)}", icon=":material/check_circle:")
     else:
         st.info(f"**Not sure.** {messages.plain(report.verdict)}" if not worries else messages.plain(report.verdict))
+    if said := checks.unreached(recipe, report.shift):
+        st.caption(said)
     for text in worries:
         st.warning(messages.plain(text), icon=":material/warning:")
     for text in checks.decided(work):
@@ -156,7 +158,7 @@ with frame.page(
         runs.wait(rows)
         checked = checks.found(recipe)
     if checked is not None:
-        verdict(work, checked)
+        verdict(work, recipe, checked)
         overview(checked, recipe.ratio)
         st.subheader("One date")
         names = [str(day.card.day) for day in checked.days]

@@ -15,6 +15,7 @@ Use it so::
         # on leaving, the test fails if the page asked another host for anything or wrote an error to the console
 """
 
+import io
 import os
 import re
 import socket
@@ -31,7 +32,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwright, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = "/usr/bin/chromium"
@@ -172,3 +174,89 @@ def idle(page: Page, *, timeout: float = 30_000) -> None:
     """Wait until the script has run and nothing is left to draw."""
     page.wait_for_selector(IDLE, timeout=timeout)
     page.wait_for_selector("[data-testid=stAppSkeleton]", state="detached", timeout=timeout)
+
+
+# What a person does
+
+
+def ready(page: Page) -> None:
+    """Wait until the script has run and the map shows its pictures."""
+    idle(page)
+    page.wait_for_selector("[data-testid=map-widget][data-ready=true]")
+
+
+def at(page: Page, lon: float, lat: float) -> tuple[float, float]:
+    """Where on the screen a place on the first map is, after scrolling the map into view."""
+    shown = page.get_by_test_id("map").first
+    shown.scroll_into_view_if_needed()
+    x, y = shown.evaluate("(map, place) => map.place(...place)", [lon, lat])
+    return x, y
+
+
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Move the mouse with its button down."""
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=6)
+    page.mouse.up()
+
+
+def step(page: Page, name: str) -> None:
+    """Go to another page by the sidebar."""
+    page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
+    heading(page, name.lstrip("12345 "))
+    idle(page)
+
+
+def heading(page: Page, title: str) -> None:
+    expect(page.get_by_role("heading", level=1, name=title)).to_be_visible(timeout=15_000)
+
+
+def button(page: Page, name: str) -> Locator:
+    return page.get_by_test_id("stMain").get_by_role("button", name=re.compile(rf"(^|\s){name}$"))
+
+
+def summary(page: Page) -> str:
+    return page.get_by_test_id("stSidebar").inner_text()
+
+
+def result_link(page: Page) -> Locator:
+    """The link to the file; while it is drawn again, the old one stays a moment."""
+    return page.get_by_role("link", name="Download GeoTIFF (COG)").first
+
+
+def saved(page: Page, asked: Locator) -> bytes:
+    """What a click downloads."""
+    with page.expect_download() as download:
+        asked.click()
+    return Path(download.value.path()).read_bytes()
+
+
+def fuse(page: Page, patience: float = 60) -> None:
+    button(page, "Fuse").click()
+    result_link(page).wait_for(timeout=1000 * patience)  # there once the first method is done
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0, timeout=1000 * patience)
+    ready(page)
+
+
+def no_trace(page: Page) -> None:
+    assert page.get_by_test_id("stException").count() == 0
+    assert "Traceback" not in page.locator("body").inner_text()
+
+
+def shoot(page: Page, name: str) -> None:
+    """Keep a picture for the README where asked to."""
+    if folder := os.environ.get("FUSION_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.mouse.move(1, 1)
+        page.wait_for_timeout(600)
+        Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(256).save(
+            Path(folder) / f"{name}.png", optimize=True
+        )
+
+
+def pick(page: Page, label: str, option: str) -> None:
+    """Choose in a select box as a person does."""
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    idle(page)

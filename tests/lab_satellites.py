@@ -46,11 +46,13 @@ def modis_grid() -> GeoBox:
     return GeoBox(shape, Affine(SIDE, 0, left, 0, -SIDE, top), SINUSOIDAL.to_wkt())
 
 
+@lru_cache(maxsize=len(DAYS))
 def truth(day: date) -> Scene:
     """What is there, on the fine grid."""
     lab = sources.get("lab")
     found = next(each for each in lab.search("lab-truth") if each.day == day)
     scene = lab.read(found, LAB_GRID, product("lab", "lab-truth").bands)
+    scene.data.setflags(write=False)
     return Scene(scene.data, FINE, scene.bands, day)
 
 

@@ -39,6 +39,7 @@ ORDER = (
     "estimate",
     "training",
     "recipe",
+    "pairing",
     "propose",
     "_cli_text",
     "_cli_files",

@@ -25,18 +25,34 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from rasterio.warp import transform, transform_bounds
 
 import browser
+from browser import (
+    at,
+    button,
+    drag,
+    fuse,
+    heading,
+    no_trace,
+    pick,
+    ready,
+    result_link,
+    saved,
+    shoot,
+    step,
+    summary,
+)  # fmt: skip
 from fusion import Recipe, methods, run
+from fusion.area import Ring, rectangle
 from fusion.overlay import locate
 from fusion.products import SAMPLE_GRID
-from fusion.recipe import Ring, rectangle
 from pages._shared import state
 from pages._shared.state import Work
 
 pytestmark = pytest.mark.browser
 
-PAGES = {"": "Meantime", "area": "Area", "fuse": "Fuse", "compare": "Compare", "evaluate": "Evaluate",
-         "methods": "Methods"}  # fmt: skip
-STEPS = ["Start", "1 Area", "2 Fuse", "3 Compare", "4 Evaluate", "Methods"]
+PAGES = {"": "Meantime", "area": "Area", "check": "Check", "fuse": "Fuse", "compare": "Compare",
+         "evaluate": "Evaluate", "files": "Own files", "methods": "Methods"}  # fmt: skip
+STEPS = ["Start", "1 Area", "2 Check", "3 Fuse", "4 Compare", "5 Evaluate", "Own files", "Methods"]
+SHOWN = ("Open this", "Use these bounds", None, "Fuse", None, "Evaluate", "Upload", None)  # a button of each
 SAMPLE = transform_bounds(str(SAMPLE_GRID.crs), "EPSG:4326", *SAMPLE_GRID.boundingbox)
 LONG = Work(
     source="lab",
@@ -73,82 +89,6 @@ def linked(url: str, page: str, work: Work) -> str:
     return f"{url}/{page}?w={work.to_link()}"
 
 
-def ready(page: Page) -> None:
-    """Wait until the script has run and the map shows its pictures."""
-    browser.idle(page)
-    page.wait_for_selector("[data-testid=map-widget][data-ready=true]")
-
-
-def at(page: Page, lon: float, lat: float) -> tuple[float, float]:
-    """Where on the screen a place on the first map is, after scrolling the map into view."""
-    shown = page.get_by_test_id("map").first
-    shown.scroll_into_view_if_needed()
-    x, y = shown.evaluate("(map, place) => map.place(...place)", [lon, lat])
-    return x, y
-
-
-def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
-    page.mouse.move(*start)
-    page.mouse.down()
-    page.mouse.move(*end, steps=6)
-    page.mouse.up()
-
-
-def step(page: Page, name: str) -> None:
-    """Go to another page by the sidebar."""
-    page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
-    heading(page, name.split()[-1])
-    browser.idle(page)
-
-
-def heading(page: Page, title: str) -> None:
-    expect(page.get_by_role("heading", level=1, name=title)).to_be_visible(timeout=15_000)
-
-
-def button(page: Page, name: str) -> Locator:
-    return page.get_by_test_id("stMain").get_by_role("button", name=re.compile(rf"(^|\s){name}$"))
-
-
-def summary(page: Page) -> str:
-    return page.get_by_test_id("stSidebar").inner_text()
-
-
-def result_link(page: Page) -> Locator:
-    return page.get_by_role(
-        "link", name="Download GeoTIFF (COG)"
-    ).first  # while drawn again, the old one stays a moment
-
-
-def saved(page: Page, asked: Locator) -> bytes:
-    """What a click downloads."""
-    with page.expect_download() as download:
-        asked.click()
-    return Path(download.value.path()).read_bytes()
-
-
-def fuse(page: Page, patience: float = 60) -> None:
-    button(page, "Fuse").click()
-    result_link(page).wait_for(timeout=1000 * patience)  # there once the first method is done
-    expect(page.get_by_role("button", name="Cancel")).to_have_count(0, timeout=1000 * patience)
-    ready(page)
-
-
-def no_trace(page: Page) -> None:
-    assert page.get_by_test_id("stException").count() == 0
-    assert "Traceback" not in page.locator("body").inner_text()
-
-
-def shoot(page: Page, name: str) -> None:
-    """Keep a picture for the README where asked to."""
-    if folder := os.environ.get("FUSION_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.mouse.move(1, 1)
-        page.wait_for_timeout(600)
-        Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(256).save(
-            Path(folder) / f"{name}.png", optimize=True
-        )
-
-
 # Every page
 
 
@@ -168,15 +108,19 @@ def test_a_cold_deep_link_opens_every_page_whole(chromium: Browser, path: str, t
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_usable_at_800_pixels(chromium: Browser, url: str, scheme: str) -> None:
-    work = Work(area=piece(0.1, 0.1, 0.9, 0.9), methods=(methods.get("nearest")(),))  # that no test fuses
+    area = piece(0.1, 0.1, 0.9, {"light": 0.9, "dark": 0.8}[scheme])  # that no test reads or fuses
+    work = Work(area=area, methods=(methods.get("nearest")(),))
     with browser.visit(chromium, linked(url, "", work), width=800, color_scheme=scheme) as page:
-        for name, wanted in zip(STEPS, ("Open this", "Use these bounds", "Fuse", None, "Evaluate", None), strict=True):
+        for name, wanted in zip(STEPS, SHOWN, strict=True):
             if name != "Start":
                 step(page, name)
             seen = [] if wanted is None else [button(page, wanted).first]
-            if name == "3 Compare":
+            if name == "2 Check":
                 button(page, "Show the images").click()
-            if name in ("1 Area", "3 Compare"):
+                page.get_by_role("heading", name="Sensors").wait_for()
+                browser.idle(page)
+                seen.append(page.locator(".js-plotly-plot").first)
+            if name in ("1 Area", "4 Compare"):
                 ready(page)
                 seen.append(page.get_by_test_id("map-widget"))
             for part in ("document.scrollingElement", "document.querySelector('[data-testid=stMain]')"):
@@ -219,7 +163,7 @@ def draws_an_area(page: Page) -> None:
 
 
 def fuses(page: Page) -> None:
-    step(page, "2 Fuse")
+    step(page, "3 Fuse")
     assert result_link(page).count() == 0
     fuse(page)
     expect(page.get_by_text("STARFM, predicted 2018-05-02, from simulated coarse images")).to_be_visible()
@@ -254,7 +198,7 @@ def takes_it_home(page: Page) -> Recipe:
 
 
 def compares(page: Page, recipe: Recipe) -> None:
-    step(page, "3 Compare")
+    step(page, "4 Compare")
     ready(page)
     assert page.get_by_test_id("map-label").all_inner_texts() == ["STARFM", "Truth 2018-05-02"]
     handle = page.get_by_role("slider", name="Swipe between STARFM and Truth 2018-05-02")
@@ -291,15 +235,8 @@ def compares(page: Page, recipe: Recipe) -> None:
     shoot(page, "compare")
 
 
-def pick(page: Page, label: str, option: str) -> None:
-    """Choose in a select box as a person does."""
-    page.get_by_role("combobox", name=label).click()
-    page.get_by_role("option", name=option, exact=True).click()
-    browser.idle(page)
-
-
 def evaluates(page: Page) -> None:
-    step(page, "4 Evaluate")
+    step(page, "5 Evaluate")
     button(page, "Evaluate").click()
     table = page.get_by_test_id("stTable").first
     table.wait_for(timeout=60_000)
@@ -325,7 +262,7 @@ def test_a_clicked_pixel_is_explained_by_numbers_that_add_up(chromium: Browser, 
     work = Work(area=piece(0.05, 0.1, 0.85, 0.95), methods=(methods.get("starfm")(window=15),), view="red alone")
     with browser.visit(chromium, linked(url, "fuse", work)) as page:
         fuse(page)
-        step(page, "3 Compare")
+        step(page, "4 Compare")
         ready(page)
         main = page.get_by_test_id("stMain")
         expect(main).to_contain_text("Click a pixel on a map to see which neighbours predicted it")
@@ -377,7 +314,7 @@ def test_the_area_survives_bands_pages_reload_and_a_shared_link(chromium: Browse
         page.get_by_role("combobox", name=re.compile("Bands shown")).click()
         page.get_by_role("option").nth(1).click()
         ready(page)
-        for name in ("3 Compare", "1 Area", "4 Evaluate", "2 Fuse"):
+        for name in ("4 Compare", "1 Area", "5 Evaluate", "3 Fuse"):
             step(page, name)
             assert kept in summary(page)
         page.reload()

@@ -1,5 +1,6 @@
 """clean: digital numbers, quality bits and mistaken units, against values that the products' guides name."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -156,3 +157,32 @@ def test_mistaken_units_are_named() -> None:
     assert "10,000" in str(unit_mistake(truth * 1e4)) and "percent" in str(unit_mistake(truth * 100))
     assert "scaled twice" in str(unit_mistake(truth * 1e-4))
     assert unit_mistake(np.full(9, np.nan)) is None and unit_mistake(np.full(9, 1.2)) is None  # nothing; fresh snow
+
+
+def test_a_few_dark_values_are_no_mistake_and_of_a_known_collection_none_are() -> None:
+    rng = np.random.default_rng(0)
+    dark = rng.uniform(2e-6, 4.5e-5, 500)
+    assert unit_mistake(dark[:99]) is None and "scaled twice" in str(unit_mistake(dark[:100]))
+    assert unit_mistake(dark, known=True) is None
+    assert "10,000" in str(unit_mistake(np.full(100, 2000.0), known=True))
+    assert unit_mistake(np.full(99, 2000.0), known=True) is None
+    assert unit_mistake(np.r_[np.full(200, 0.1), np.full(150, 3.0)], known=True) is None  # glint, not the whole image
+
+
+def test_of_a_large_image_a_sample_is_looked_at() -> None:
+    image = np.full((6, 1000, 1000), 0.1, np.float32)
+    tracemalloc.start()
+    try:
+        assert unit_mistake(image) is None
+        assert tracemalloc.get_traced_memory()[1] < image.nbytes / 8  # 100,000 values, not 6 million
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_sample_sees_all_rows_and_columns() -> None:
+    image = np.full((6, 1000, 1000), 5.0, np.float32)  # 6 million values: every 60th would meet 50 columns only
+    image[:, :, ::20] = 0.1
+    assert "light" in str(unit_mistake(image))
+    image = np.full((6, 1000, 1000), np.nan, np.float32)
+    image[0, 0, :120] = 812.0  # hardly any, still found
+    assert "10,000" in str(unit_mistake(image))

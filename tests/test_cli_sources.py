@@ -36,6 +36,7 @@ from fusion.sources import earthengine, local, sample
 from fusion.sources._lab_layers import ground
 from stac_server import blocks, cog, item, running
 from test_cli import examples, failure, process, until
+from test_local import displaced
 
 SINUSOIDAL = "+proj=sinu +lon_0=0 +R=6371007.181 +units=m +no_defs"
 FINE = GeoBox((420, 420), Affine(30, 0, 441_495, 0, -30, 5_128_995), "EPSG:32633")
@@ -406,6 +407,24 @@ def test_a_displaced_sensor_is_found_and_corrected(landscape, capsys):
     assert body["corrected"] and body["shift"] == pytest.approx(recipe.shift)  # of the images as they came
     assert fusion.Recipe.from_json(json.dumps(body["recipe"])) == recipe
     assert all(card["r"] > card["r_zero"] for card in body["dates"])
+
+
+def test_own_files_are_aligned_in_metres_and_the_edge_that_is_lost_is_told_before(folder, capsys):
+    key = displaced(folder / "own", -6)  # fine pixels of 30 m, which the files do not say
+    recipe = recipe_for("local", target=None, options={"dataset": key}, method="delta", pairs=2)
+    Path("r.json").write_text(recipe.to_json())
+    assert main("align r.json --save better.json".split()) == 0
+    shown = capsys.readouterr()
+    assert re.search(r"images lie 1[78]\d m west", shown.out) and "units" not in shown.out + shown.err
+    assert re.search(r"^day +east m +north m", shown.out, re.M) and re.search(
+        r"reads .* -1[78]\d\.\d m east", shown.out
+    )
+    assert "about 5 % of the area, at its western edge, gets no value" in shown.out
+    assert main("align r.json --json".split()) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert body["unit"] == "m" and body["unreached"] == {"share": pytest.approx(0.05), "edges": ["western"]}
+    assert main("run better.json out.tif".split()) == 0
+    assert np.isnan(fusion.Scene.read("out.tif").data[0]).mean() == pytest.approx(0.05)
 
 
 def test_where_nothing_is_wrong_nothing_is_corrected(capsys):

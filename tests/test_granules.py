@@ -1,5 +1,6 @@
 """The shared reader of remote images: native tiles, kept on disk, cleaned, warped once."""
 
+import tracemalloc
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -9,13 +10,15 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from fusion import FusionError, Product
+from fusion import PRODUCTS, FusionError, Product
 from fusion._pulse import PULSE, Pulse
+from fusion.area import grid as grid_of
+from fusion.area import rectangle
 from fusion.errors import Cancelled
 from fusion.products import Rule
 from fusion.scene import Scene
 from fusion.sources import _granules
-from fusion.sources._granules import Granule, mosaic, native_window
+from fusion.sources._granules import Granule, mosaic, native_windows
 from fusion.sources._regrid import regrid
 
 DAY = date(2020, 7, 1)
@@ -205,6 +208,129 @@ def test_a_grid_without_crs_is_refused() -> None:
 
 def test_windows_end_on_a_lattice_and_inside_the_image() -> None:
     native = utm()
-    assert native_window(native, native[70:150, 33:190]) == (slice(64, 160), slice(0, 224))
-    assert native_window(native, native[290:300, 390:400]) == (slice(256, 300), slice(384, 400))
-    assert native_window(native, utm(x=900_015)) is None
+    assert native_windows(native, native[70:150, 33:190]) == ((slice(64, 160), slice(0, 224)),)
+    assert native_windows(native, native[290:300, 390:400]) == ((slice(256, 300), slice(384, 400)),)
+    assert native_windows(native, utm(x=900_015)) == ()
+
+
+# The grid of MODIS's global sinusoidal collections, as Earth Engine has them.
+WORLD = GeoBox((43200, 86400), Affine(463.312716528, 0, -20015109.354, 0, -463.312716528, 10007554.677), SINUSOIDAL)
+
+
+def coarse_grid(*bounds: float) -> GeoBox:
+    """Coarse grid of an area for Landsat and MODIS, as a recipe has it."""
+    box, ratio = grid_of(rectangle(*bounds), PRODUCTS["earthengine", "landsat"], PRODUCTS["earthengine", "mcd43a4"])
+    return box.zoom_out(ratio)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "count"),
+    [
+        ((179.9, -17, 180, -16.9), 2), ((-180, -17, -179.9, -16.9), 2), ((179.9, 65, 180, 65.1), 2),
+        ((170, 65, 170.2, 65.1), 1), ((179.7, -17, 179.8, -16.9), 1), ((14, 45, 14.1, 45.1), 1),
+    ],
+)  # fmt: skip
+def test_a_window_near_the_end_of_the_world_is_no_larger_than_elsewhere(
+    bounds: tuple[float, float, float, float], count: int
+) -> None:
+    found = native_windows(WORLD, coarse_grid(*bounds))
+    assert len(found) == count
+    assert sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in found) <= 96 * 256
+
+
+def test_an_image_that_does_not_end_there_has_one_window_at_the_180th_meridian() -> None:
+    fine = GeoBox((300, 300), Affine(30, 0, 815_000, 0, -30, 8_120_000), "EPSG:32760")  # 17 S, across 180 E
+    there = GeoBox((900, 900), Affine(30, 0, 165_000, 0, -30, 8_129_000), "EPSG:32701")  # the zone beyond
+    assert len(native_windows(there, fine)) == 1
+    tile = WORLD[24000:26400, 43200:45600]  # a tile of MODIS at Greenwich
+    assert native_windows(tile, coarse_grid(179.9, -17, 180, -16.9)) == ()
+
+
+@pytest.mark.parametrize("bounds", [(179.9, -17, 180, -16.9), (-180, -17, -179.9, -16.9), (179.9, 65, 180, 65.1)])
+def test_pixels_on_both_sides_of_the_180th_meridian_land_where_they_belong(
+    bounds: tuple[float, float, float, float],
+) -> None:
+    """Reflectance is drawn as a function of the place, which has no jump at 180 degrees."""
+    box = coarse_grid(*bounds)
+
+    def drawn(grid: GeoBox) -> np.ndarray:
+        x, y = np.meshgrid(np.arange(grid.shape[1]) + 0.5, np.arange(grid.shape[0]) + 0.5)
+        longitude, latitude = grid.crs.transformer_to_crs("EPSG:4326")(*(grid.affine @ (x, y)))
+        out: np.ndarray = 1000 + 4000 * ((np.asarray(longitude) + 0.2) % 360 - 180) + 3000 * (latitude - bounds[1])
+        return out  # infinite where the projection has no place
+
+    def fetch(tile: GeoBox, names: Sequence[str]) -> dict[str, np.ndarray]:
+        numbers = drawn(tile)
+        numbers = np.where((numbers > 0) & (numbers < 16000), numbers, 0)
+        return {name: np.zeros(tile.shape, np.uint8) if name == "QA" else numbers.astype(np.uint16) for name in names}
+
+    out = mosaic([Granule("world", WORLD, ROW, fetch)], box, ("red",), DAY).data[0] / 1e-4
+    assert np.isnan(out).mean() < 0.1 and abs(np.nanmedian(out - drawn(box))) < 10
+    assert np.nanpercentile(abs(out - drawn(box)), 95) < 25  # half a coarse pixel is 10 to 20
+
+
+CLEAR = {"QA_PIXEL": 21824, "QA_RADSAT": 0}
+
+
+def landsat(numbers: dict[str, int], clear: int | None = None) -> Granule:
+    """A Landsat image of one number per band, of which the first `clear` pixels of one row are no cloud."""
+    row = PRODUCTS["earthengine", "landsat"]
+
+    def fetch(tile: GeoBox, names: Sequence[str]) -> dict[str, np.ndarray]:
+        out = {name: np.full(tile.shape, {**CLEAR, **numbers}[name], np.uint16) for name in names}
+        if clear is not None:
+            out["QA_PIXEL"].flat[clear:] = 22280
+        return out
+
+    return Granule(f"{numbers}{clear}", utm(96, 96), row, fetch)
+
+
+def test_dark_scenes_are_read() -> None:
+    water = {name: 7309 for name in PRODUCTS["earthengine", "landsat"].native}  # .001
+    sea = mosaic([landsat(water)], utm(96, 96), ("nir", "swir1", "swir2"), DAY)
+    np.testing.assert_allclose(sea.data, 0.001, atol=2e-5)
+    few = mosaic([landsat(water, clear=3)], utm(96, 96), ("red", "nir"), DAY)
+    assert np.isfinite(few.data).sum() == 6
+
+
+def test_a_few_bright_values_are_no_mistake_of_units() -> None:
+    row = Product(**{**ROW.__dict__, "scale": 1e-3})  # numbers up to 3.9
+    here = Provider(utm(), row=row)
+    here.numbers["QA"][:], here.numbers["QA"][0, :99] = 1, 0
+    assert np.isfinite(mosaic([here.granule], here.geobox, ("red",), DAY).data).sum() == 99
+    here.numbers["QA"][0, :120] = 0
+    again = Granule("more", here.geobox, row, here.fetch)
+    with pytest.raises(FusionError, match="wants reflectance"):
+        mosaic([again], here.geobox, ("red",), DAY)
+
+
+@pytest.mark.parametrize(("shift", "most"), [(0.0, 1.6), (0.4, 2.9)])
+def test_reading_holds_little_beside_its_result(shift: float, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image whose pixels are the same is filled in place; one that is warped is held once beside the result."""
+    monkeypatch.setattr(_granules, "TILE", 128)
+    monkeypatch.setenv("FUSION_CACHE", "off")
+    row, native = PRODUCTS["earthengine", "landsat"], utm(1100, 1100)
+
+    def fetch(tile: GeoBox, names: Sequence[str]) -> dict[str, np.ndarray]:
+        return {name: np.full(tile.shape, CLEAR.get(name, 9000), np.uint16) for name in names}
+
+    asked = native[40:1064, 40:1064]
+    asked = GeoBox(asked.shape, asked.affine @ Affine.translation(shift, shift), asked.crs)
+    tracemalloc.start()
+    try:
+        scene = mosaic([Granule("one", native, row, fetch)], asked, row.bands, DAY)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.isfinite(scene.data).all() and peak < most * scene.data.nbytes
+
+
+def test_a_band_that_is_missing_alone_spoils_no_other() -> None:
+    data = np.full((2, 40, 40), 0.1, np.float32)
+    data[1] = 0.3
+    data[1, 10:20, 10:20] = np.nan
+    scene = Scene(data, utm(40, 40), ("red", "nir"), DAY)
+    moved = GeoBox((30, 30), scene.geobox.affine @ Affine.translation(5.4, 5.4), scene.geobox.crs)
+    red, nir = regrid(scene, moved).data
+    np.testing.assert_allclose(red, 0.1, atol=1e-6)
+    assert 64 <= np.isnan(nir).sum() <= 121 and abs(nir[np.isfinite(nir)] - 0.3).max() < 1e-6

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from fusion._pulse import report, stop_if_asked
 from fusion.errors import Cancelled, FusionError
-from pages._shared.jobs import Job, Progress, Queue, Shelf
+from pages._shared.jobs import Flights, Job, Progress, Queue, Shelf
 from pages._shared.pulse import followed
 
 
@@ -40,6 +41,17 @@ def queue(connected: set[str]) -> Iterator[Queue]:
     queue = Queue(connected.__contains__, bound=3, per_session=2, grace=0.2)
     yield queue
     queue.close()
+
+
+def quiet(fraction: float, note: str = "") -> None:
+    """Progress of somebody who does not ask."""
+
+
+def until(true: Callable[[], bool], within: float = 5.0) -> None:
+    end = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)
 
 
 def over(job: Job, within: float = 2.0) -> bool:
@@ -214,3 +226,86 @@ def test_shelf_forgets_the_least_recently_used() -> None:
     assert (shelf.get("a"), shelf.get("c")) == ("AA", None)
     shelf.put("huge", "H", 1000)
     assert (shelf.get("huge"), shelf.get("a")) == ("H", None)
+
+
+def test_what_waits_for_the_network_keeps_nobody_from_computing(queue: Queue) -> None:
+    gate = Gate()
+    slow = queue.submit("search", "Search", gate, "ann", network=True)
+    assert gate.running.wait(5)
+    queue.submit("fuse", "Fuse", lambda progress: None, "bob").future.result(timeout=5)
+    assert slow.state == "running"
+    gate.open.set()
+
+
+def test_what_a_network_job_computes_takes_its_turn_on_the_device(queue: Queue) -> None:
+    gate = Gate()
+    queue.submit("a", "A", gate, "ann")
+    assert gate.running.wait(5)
+    ran: list[str] = []
+    job = queue.submit("b", "B", lambda progress: queue.compute(lambda: ran.append("b"), progress), "bob", network=True)
+    until(lambda: job.note == "waiting for its turn")
+    assert not ran
+    gate.open.set()
+    job.future.result(timeout=5)
+    assert ran == ["b"]
+
+
+def test_a_network_job_can_be_cancelled_while_it_waits_for_the_device(queue: Queue) -> None:
+    gate = Gate()
+    queue.submit("a", "A", gate, "ann")
+    assert gate.running.wait(5)
+    ran: list[str] = []
+    job = queue.submit("b", "B", lambda progress: queue.compute(lambda: ran.append("b"), progress), "bob", network=True)
+    until(lambda: job.note == "waiting for its turn")
+    queue.leave(job, "bob")
+    until(lambda: job.over)
+    gate.open.set()
+    assert job.state == "cancelled" and not ran
+
+
+def test_two_jobs_that_want_the_same_get_one_outcome() -> None:
+    flights, made, finish = Flights(), [], threading.Event()
+
+    def make() -> int:
+        made.append(1)
+        assert finish.wait(5)
+        return 7
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(flights.once, "k", make, quiet)
+        until(lambda: bool(made))
+        second = pool.submit(flights.once, "k", make, quiet)
+        finish.set()
+        assert (first.result(timeout=5), second.result(timeout=5)) == (7, 7)
+    assert flights.once("k", make, quiet) == 7 and len(made) in (2, 3)  # once over, it is made anew
+
+
+def test_a_failure_is_shared_and_a_cancelled_one_is_taken_over() -> None:
+    flights, go, tried = Flights(), threading.Event(), []
+
+    def fail() -> int:
+        tried.append(1)
+        assert go.wait(5)
+        raise FusionError("the server is gone") if len(tried) == 1 else Cancelled
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(flights.once, "k", fail, quiet)
+        until(lambda: bool(tried))
+        waits: list[str] = []
+        second = pool.submit(flights.once, "k", fail, lambda fraction, note="": waits.append(note))
+        until(lambda: bool(waits))
+        go.set()
+        for each in (first, second):
+            with pytest.raises(FusionError, match="the server is gone"):
+                each.result(timeout=5)
+        assert len(tried) == 1
+        go.clear()
+        waits.clear()
+        third = pool.submit(flights.once, "k", fail, quiet)  # this one is cancelled
+        until(lambda: len(tried) == 2)
+        fourth = pool.submit(flights.once, "k", lambda: 8, lambda fraction, note="": waits.append(note))
+        until(lambda: bool(waits))
+        go.set()
+        with pytest.raises(Cancelled):
+            third.result(timeout=5)
+        assert fourth.result(timeout=5) == 8

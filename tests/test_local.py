@@ -1,6 +1,8 @@
 """Own files: what is proposed, what is asked, and that what is added reads back right."""
 
+import re
 import shutil
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import own_files
-from fusion import FusionError, Pair, Stack, fuse, holdout, methods
+from fusion import FusionError, Pair, Stack, fuse, holdout, methods, recipe_for, run
+from fusion.preprocess import report
 from fusion.sources import Item, _own_pixels, local
 from own_files import CRS, DAYS, SIX, UTM, cia, ground, pairs, seen_coarse, write
 
@@ -406,6 +409,72 @@ def test_answers_are_checked(tmp_path: Path, key: str, value: str, words: str) -
     with pytest.raises(FusionError, match=words):
         proposal.answer({key.replace("fine/L*.tif", group): value})
     assert proposal.answers == {}
+
+
+@pytest.mark.parametrize("text", ["red", "blue,green,red", "blue,green,red,nir,swir1"])
+def test_names_for_fewer_or_more_bands_than_a_file_has_are_refused(tmp_path: Path, text: str) -> None:
+    for day in DAYS[:2]:
+        write(tmp_path / f"x/fine_{day:%Y%m%d}.tif", ground(0, 4))
+        write(tmp_path / f"x/coarse_{day:%Y%m%d}.tif", seen_coarse(ground(0, 4), 8))
+    proposal = local.look(tmp_path / "x")
+    with pytest.raises(FusionError, match=r"fine_\*.tif has 4 bands a file, got \d names? \(red|got \d names? \(blue"):
+        proposal.answer({"bands:fine_*.tif": text})
+    assert proposal.answer({"bands:fine_*.tif": "-,green,red,nir"}).answers
+
+
+def displaced(root: Path, east: int, south: int = 0, transform: Affine | None = None) -> str:
+    """Data set of 160 x 160 fine pixels of 30 m and ratio 8, its coarse images off by some fine pixels; its key."""
+    for step, day in enumerate(DAYS):
+        whole = ground(step, 3, 240, 240)
+        fine = whole[:, 40:200, 40:200]
+        coarse = seen_coarse(whole[:, 40 - south : 200 - south, 40 - east : 200 - east], 8)
+        write(root / f"fine/L7_{day}.tif", fine, transform, names=SIX[1:4])
+        write(root / f"coarse/MODIS_{day}.tif", coarse, transform, names=SIX[1:4])
+    return local.add(local.look(root).answer({} if transform else {"size": 30, "ratio": 8}))
+
+
+@pytest.mark.parametrize("transform", [None, UTM])
+@pytest.mark.parametrize(
+    ("shift", "edges"),
+    [((-180, 0), ("western",)), ((-540, 180), ("northern", "western")), ((90, -360), ("southern",)), ((30, 0), ())],
+)
+def test_what_a_shift_leaves_without_a_coarse_pixel_is_known_before_reading(
+    tmp_path: Path, shift: tuple[float, float], edges: tuple[str, ...], transform: Affine | None
+) -> None:
+    key = displaced(tmp_path / "x", 0, transform=transform)
+    recipe = replace(recipe_for("local", DAYS[1], options={"dataset": key}, method="delta", pairs=2), shift=shift)
+    box = recipe.geobox.zoom_out(recipe.ratio)
+    found = local.unreached([recipe.target], box, recipe.area, shift)
+    result = run(recipe).data
+    corner = 1 / (box.shape[0] * box.shape[1])  # may have half its rows and half its columns
+    assert found.share == pytest.approx(np.isnan(result[0]).mean(), abs=corner + 1e-9)
+    assert found.edges == edges and all(edge in found.words for edge in edges)
+    assert bool(found.words) == bool(found.share) == bool(edges)
+    assert local.unreached([recipe.target], box, recipe.area, (0.0, 0.0)).share == 0
+
+
+def test_a_report_on_own_files_without_crs_is_in_the_metres_that_were_answered(tmp_path: Path) -> None:
+    key = displaced(tmp_path / "x", -6)
+    series = local.series(key)
+    fine = local.search(f"{key}.fine")[0]
+    bare = report(series)
+    found = local.in_metres(bare, fine, series[0].fine.geobox)
+    assert bare.unit == "units" and found.unit == "m" and found.shift == bare.shift
+    assert re.search(r"images lie 1[78]\d m west", found.verdict) and "units" not in found.verdict
+    assert local.in_metres(bare, replace(fine, source="sample"), series[0].fine.geobox) is bare
+
+
+def test_own_files_that_are_not_here_are_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = displaced(tmp_path / "x", 0)
+    item = local.search(f"{key}.coarse")[0]
+    row = local.product(item.product)
+    assert row.geobox is not None
+    monkeypatch.setenv("FUSION_OWN", str(tmp_path / "elsewhere"))
+    told = f"from own files of the key {key}, .* page Own files, or with python -m fusion files .* same answers"
+    with pytest.raises(FusionError, match=f"The coarse images come {told} give the same key"):
+        local.product(item.product)
+    with pytest.raises(FusionError, match=f"The coarse image of {item.day} comes {told}"):
+        local.read(item, row.geobox, ("red",))
 
 
 def test_answers_do_not_change_the_proposal_they_are_given_to(tmp_path: Path) -> None:

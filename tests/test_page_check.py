@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import streamlit as st
+from affine import Affine
 from streamlit.testing.v1 import AppTest
 
 from fusion import methods
 from fusion.errors import FusionError
 from fusion.recipe import load
+from fusion.sources import local
 from fusion.stack import Stack
+from own_files import DAYS, SIX, UTM, ground, seen_coarse, write
 from pages._shared import checks, runs, state
 from pages._shared.state import Work
+from test_local import displaced
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,6 +87,40 @@ def test_a_displaced_lab_is_found_corrected_and_undone(app: AppTest) -> None:
     assert CORRECT not in labels(page)
     page = press(page, "Undo")
     assert page.session_state["work"].shift == (0.0, 0.0) and CORRECT in labels(page)
+
+
+def own(app: AppTest, key: str) -> AppTest:
+    return opened(app, source="local", options=(("dataset", key),))
+
+
+def test_own_files_without_crs_are_in_metres_and_the_edge_that_is_lost_is_told(
+    app: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUSION_OWN", str(tmp_path / "store"))
+    page = own(app, displaced(tmp_path / "files", -6))
+    shown = texts(page)
+    assert re.search(r"images? lies? 1[78]\d m west", shown) and "units" not in shown
+    assert {"east (m)", "north (m)"} < set(page.dataframe[0].value.columns)
+    assert all(" m = " in text for text in page.dataframe[0].value["blur"])
+    lost = "Read there, about 5 % of the area, at its western edge, gets no value"
+    assert lost in shown
+    assert lost in texts(press(page, CORRECT))  # and still while it is in use
+
+
+def test_how_a_conflict_of_georeference_was_decided_is_named(
+    app: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUSION_OWN", str(tmp_path / "store"))
+    displaced(tmp_path / "files", 0, transform=UTM)
+    for step, day in enumerate(DAYS):  # the same pixels with a georeference 5 pixels farther east
+        coarse = seen_coarse(ground(step, 3, 240, 240)[:, 40:200, 40:200], 8)
+        write(tmp_path / f"files/coarse/MODIS_{day}.tif", coarse, Affine.translation(150, 0) * UTM, names=SIX[1:4])
+    proposal = local.look(tmp_path / "files")
+    (question,) = proposal.questions
+    for answer, words in (("pixels", "line up pixel for pixel"), ("georeference", "lie where their georeference says")):
+        key = local.add(proposal.answer({question.id: answer}))
+        shown = texts(own(app, key))
+        assert "Georeference conflict" in shown and f"{words}, as you answered" in shown
 
 
 def test_harmonising_is_off_until_it_is_chosen_and_shows_its_effect(app: AppTest) -> None:

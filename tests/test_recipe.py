@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from fusion import PRODUCTS, FusionError, Item, Recipe, Scene, Stack, fuse, load, methods, run, sources
 from fusion.area import MAX_FINE_PIXELS, MAX_VERTICES, check_ring, clip, extent, geometry, rectangle, ring_of
 from fusion.area import grid as grid_of
-from fusion.recipe import MAX_GEOJSON, MAX_JSON, item_of, parse_json
+from fusion.recipe import MAX_GEOJSON, MAX_JSON, READERS, READING, _readers, item_of, parse_json
 from landscapes import DAY, grid
 
 FINE, COARSE = PRODUCTS["lab", "lab-fine"], PRODUCTS["lab", "lab-coarse"]
@@ -486,3 +486,35 @@ def test_a_class_map_that_the_recipe_cannot_name_is_refused():
     with pytest.raises(FusionError, match=r"cannot name a class map: use fuse\(stack, method\)"):
         run(RECIPE, stack=mapped)
     assert fuse(mapped, RECIPE.method).data.shape == stack.fine.shape[1:]
+
+
+def test_reading_moves_the_bar_and_it_never_falls():
+    seen, alone = [], []
+    run(replace(RECIPE, method=methods.get("delta")()), progress=seen.append)  # one tile: fusing goes from 0 to 1
+    assert seen == sorted(seen) and seen[-1] == 1 and seen[0] <= READING
+    assert any(0 < done <= READING for done in seen)
+    run(RECIPE, stack=load(RECIPE), tile=64, progress=alone.append)
+    assert alone[0] == 0 and alone == sorted(alone) and alone[-1] == 1
+
+
+def test_what_stops_a_run_while_it_reads_is_passed_on():
+    def stop(done):
+        raise FusionError(f"stopped at {done}")
+
+    with pytest.raises(FusionError, match="stopped at 0"):
+        run(RECIPE, progress=stop)
+
+
+@pytest.mark.parametrize(
+    ("side", "bands", "readers"), [(4000, 6, 1), (4000, 2, 3), (2000, 6, READERS), (400, 6, READERS)]
+)
+def test_fewer_large_images_are_read_at_once(side, bands, readers):
+    def item(name, day):
+        return Item("earthengine", name, f"x/{day}", date(2020, 7, day))
+
+    box = GeoBox((side, side), Affine(30, 0, 500_025, 0, -30, 5_100_015), "EPSG:32633")
+    names = PRODUCTS["earthengine", "landsat"].bands[:bands]
+    pairs = tuple((item("mcd43a4", day), item("landsat", day)) for day in (1, 17))
+    recipe = Recipe(rectangle(15, 45.5, 15.5, 46), box, 16 if side % 16 == 0 else 1, names, pairs, item("mcd43a4", 9))
+    assert _readers(recipe, [recipe.target]) == readers
+    assert _readers(RECIPE, [RECIPE.target]) == 1  # no network to wait for

@@ -7,7 +7,7 @@ import socket
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -642,6 +642,41 @@ def test_progress_reaches_the_end(server):
         PULSE.reset(token)
 
 
+def test_a_search_of_many_images_says_smoothly_how_far_it_is_and_stops_at_once(server, monkeypatch):
+    monkeypatch.setattr(stac, "PAGE", 10)
+    for number in range(60):
+        day = date(2020, 6, 1) + timedelta(days=number)
+        landsat(server, f"LC08_{day:%Y%m%d}_T1", f"{day}T10:00:00Z")
+    seen = []
+
+    class Seen(Pulse):
+        def __setattr__(self, name, value):
+            seen.append(value)
+            self.__dict__[name] = value
+
+    pulse = Seen()
+    token = PULSE.set(pulse)
+    try:
+        server.fault("_qa_pixel.tif", slow=0.05)
+        assert len(stac.search("landsat", bounds_of(AREA), SUMMER, stac.Options("loop"))) == 60
+        assert seen == sorted(seen) and seen[-1] == 1 and max(np.diff(seen)) < 0.6
+        _stac_granules.SHELF.clear()
+        before = len(server.requests("_qa_pixel.tif"))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(stop_after_more, pulse, server, before)
+            with pytest.raises(Cancelled):
+                stac.search("landsat", bounds_of(GRID[:50, :50]), SUMMER, stac.Options("loop"))
+        assert len(server.requests("_qa_pixel.tif")) - before < 60  # of 120
+    finally:
+        PULSE.reset(token)
+
+
+def stop_after_more(pulse, server, count):
+    while len(server.requests("_qa_pixel.tif")) <= count:
+        threading.Event().wait(0.005)
+    pulse.stopped = True
+
+
 # Where it may go.
 
 REFUSED = [
@@ -690,9 +725,51 @@ def test_a_setting_that_cannot_be_understood_is_named(monkeypatch, text):
         _addresses.configured()
 
 
+PASSWORD = "s3cret"
+HIDING = [
+    "https://me:s3cret@host/api", "https://me:s3cret@host/api?key=s3cret", "https://host/api?s3cret=1", "s3cret",
+    "lab=https://me:s3cret@host/api", "lab=https://host/api?key=s3cret", "lab=https://host/#s3cret",
+    "lab=me:s3cret@host", "lab=https://host:s3cret/api", "lab=https://[s3cret]/api", "a=https://h/x, b=ftp://me:s3cret@host",
+    "Lab=https://s3cret@h",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HIDING)
+def test_no_setting_is_repeated_where_it_may_hold_a_password(monkeypatch, text):
+    monkeypatch.setenv("FUSION_STAC", text)
+    for work in (_addresses.configured, lambda: stac.Options("nowhere"), lambda: stac.Options(text)):
+        with pytest.raises(FusionError, match="got part [12]") as error:
+            work()
+        assert PASSWORD not in str(error.value) and "://me" not in str(error.value)
+    monkeypatch.setenv("FUSION_STAC", "")
+    monkeypatch.setenv("FUSION_STAC_HOSTS", "me:s3cret@host:1")
+    with pytest.raises(FusionError, match="FUSION_STAC_HOSTS wants.*part 1") as error:
+        _addresses.check("http://127.0.0.1/x")
+    assert PASSWORD not in str(error.value)
+
+
+@pytest.mark.parametrize("text", HIDING)
+def test_no_address_of_a_visitor_is_repeated(monkeypatch, text):
+    monkeypatch.setenv("FUSION_STAC", "")
+    monkeypatch.setenv("FUSION_STAC_ANY", "1")
+    for name in {text, text.partition("=")[2] or text} - {"s3cret"}:
+        with pytest.raises(FusionError) as error:
+            stac.Options(name)
+        assert PASSWORD not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["lab=", "lab=ftp://x", "lab=https://", "lab=host", "lab=https://h:99999/x"])
+def test_a_setting_with_a_wrong_address_blames_the_address(monkeypatch, text):
+    monkeypatch.setenv("FUSION_STAC", f"good=https://h/api,{text}")
+    with pytest.raises(FusionError, match=r"got part 2 \(lab\) with an address that does not begin with https"):
+        _addresses.configured()
+
+
 @pytest.mark.parametrize(
     ("target", "words"),
     [
+        ("http://[s3cret]/x", "redirects to an address that is none"),
+        ("http://h:s3cret/x", "host or port is broken"),
         ("{url}/files/x_red.tif", "redirects more than 5 times"),
         ("{other}/files/x_red.tif", "closed network"),
         ("http://localhost:1/x", "closed network"),
@@ -751,6 +828,18 @@ def test_files_elsewhere_are_not_read(server, href):
     server.items["landsat-c2-l2"][NAME]["assets"]["red"]["href"] = href
     with pytest.raises(FusionError, match="wants to begin with https|closed network"):
         stac.read(one(server), AREA, ("red",))
+
+
+@pytest.mark.parametrize("href", ["http://me:s3cret@{host}/x.tif", "http://[s3cret]/x.tif", "http://h:s3cret/x.tif"])
+def test_passwords_in_addresses_of_files_are_neither_used_nor_kept_nor_shown(server, tmp_path, href):
+    landsat(server)
+    href = href.format(host=urlsplit(server.url).netloc)
+    server.items["landsat-c2-l2"][NAME]["assets"]["red"]["href"] = href
+    with pytest.raises(FusionError, match="user name or password|host or port is broken|wants to begin") as error:
+        stac.read(one(server), AREA, ("red",))
+    assert PASSWORD not in str(error.value)
+    kept = [path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert kept and not any(b"me:s3cret" in body for body in kept)
 
 
 def test_a_list_of_files_that_calls_itself_a_tif_is_refused(server, tmp_path):
@@ -839,6 +928,7 @@ def test_what_a_catalogue_has_not_got_comes_from_another(server, monkeypatch):
     there = _stac_catalogues.Catalogue("planetary", server.url, own.title, own.holds)
     monkeypatch.setitem(_stac_catalogues.BUILT_IN, "planetary", there)
     landsat(server)
+    assert "The id of every image found begins with the catalogue" in fields(stac.Options)[0].metadata["doc"]
     (found,) = stac.search("landsat", bounds_of(AREA), SUMMER, stac.Options("earthsearch"))  # which has Sentinel-2 only
     assert found.id == f"planetary::{NAME}" and stac.options_in(found) == stac.Options("planetary")
     assert np.isfinite(stac.read(found, AREA, ("red",)).data).all()

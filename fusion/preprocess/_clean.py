@@ -1,5 +1,6 @@
 """Clean: digital numbers become reflectance, whatever is no clear ground becomes NaN; mistaken units are named."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -7,7 +8,9 @@ import numpy as np
 from .._product import Product, Rule
 
 _BRIGHT = 1.6  # reflectance; sunlit snow and glint stay below, digital numbers do not
-_DARK = 0.002  # reflectance; the brighter half of any sunlit ground lies above
+_DARK = 0.002  # reflectance; the brighter half of any sunlit ground lies above, though water in the infrared does not
+_ENOUGH = 100  # values; fewer may all lie in shadow or glint
+_SAMPLE = 100_000  # values that are looked at; a median needs no more
 
 
 def clean(
@@ -77,13 +80,17 @@ def broken(rule: Rule, quality: np.ndarray) -> np.ndarray:
     return out
 
 
-def unit_mistake(reflectance: np.ndarray) -> str | None:
+def unit_mistake(reflectance: np.ndarray, *, known: bool = False) -> str | None:
     """Say in words that an image cannot be reflectance on the scale of 0 to 1, or None where it can.
 
     Parameters
     ----------
     reflectance : numpy.ndarray
-        Any shape, NaN = missing. An index such as NDVI is no reflectance and is not to be asked about.
+        Any shape, NaN = missing; of a large one about 100,000 values are looked at. Too dark is said of 100 values or
+        more. An index such as NDVI is no reflectance and is not to be asked about.
+    known : bool
+        Whether the image is of a collection whose scale is known: then it may be dark, as water is in the infrared,
+        and too bright is said of 100 values or more.
 
     Examples
     --------
@@ -92,20 +99,31 @@ def unit_mistake(reflectance: np.ndarray) -> str | None:
     >>> unit_mistake(np.array([0.08, 0.24])) is None
     True
     """
-    values = reflectance[np.isfinite(reflectance)]
-    if not values.size:
+    values = _sample(reflectance)
+    enough = values.size >= _ENOUGH
+    if not values.size or (known and not enough):
         return None
     middle, high = float(np.median(values)), float(np.percentile(values, 95))
     if middle > _BRIGHT:
         guess = "percent" if high <= 160 and middle > 2 else "numbers of 10,000 for 1"
         share = f"which would be {100 * middle:.0f} % of the light"
         return f"its middle value is {middle:.4g}, {share}: these look like {guess}"
-    if 0 < high < _DARK:
+    if enough and not known and 0 < high < _DARK:
         return (
             f"95 % of its values are below {high:.2g}, darker than any sunlit ground: "
             "this looks like reflectance that was scaled twice"
         )
     return None
+
+
+def _sample(numbers: np.ndarray) -> np.ndarray:
+    """Finite numbers, of many about ``_SAMPLE`` from all over the image; all there are where that finds too few."""
+    step = max(1, -(-numbers.size // _SAMPLE))
+    while math.gcd(step, numbers.size) > 1:  # else some rows or columns would never be looked at
+        step += 1
+    some: np.ndarray = np.asarray(numbers.flat[::step])
+    some = some[np.isfinite(some)]
+    return some if step == 1 or some.size >= _ENOUGH else numbers[np.isfinite(numbers)]
 
 
 def _by_name(

@@ -39,15 +39,34 @@ def configured() -> dict[str, str]:
         If ``FUSION_STAC`` cannot be understood.
     """
     out = {}
-    for part in filter(None, (text.strip() for text in os.environ.get("FUSION_STAC", "").split(","))):
-        name, _, url = part.partition("=")
-        if not _NAME.fullmatch(name) or urlsplit(url).scheme not in PORTS:
+    for number, part in enumerate(_listed("FUSION_STAC"), 1):
+        name, sign, url = part.partition("=")
+        plain = bool(sign and _NAME.fullmatch(name))  # else it may be an address, with a password
+        if wrong := _mistake(url) if plain else "a name that is none: names are small letters, digits and hyphens":
+            shown = f"part {number} ({name})" if plain else f"part {number}"
             raise FusionError(
-                f'FUSION_STAC wants "name=https://host/path,name2=...", got a part {name!r}: names are small letters, '
-                "digits and hyphens."
+                f'FUSION_STAC wants "name=https://host/path,name2=...", got {shown} with {wrong}. Correct the setting.'
             )
         out[name] = url.rstrip("/")
     return out
+
+
+def _listed(setting: str) -> list[str]:
+    return [part for text in os.environ.get(setting, "").split(",") if (part := text.strip())]
+
+
+def _mistake(url: str) -> str:
+    """What is wrong with an address of the owner's, in words that repeat nothing of it; empty where nothing is."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        return "an address that does not begin with https:// or http://, a host and, if any, its port"
+    if parts.username is not None or parts.password is not None:
+        return "a user name or password in its address: a catalogue is asked without"
+    return "a ? or # in its address, after which nothing is asked" if parts.query or parts.fragment else ""
 
 
 def port_of(parts: SplitResult) -> int:
@@ -66,14 +85,14 @@ def check(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
+    except ValueError:  # whose words repeat the part, which may be a password
         raise FusionError(
-            f"An address wants the form https://host/path, got one with a broken part ({error})."
-        ) from error
+            "An address wants the form https://host/path, got one whose host or port is broken: correct it."
+        ) from None
     if parts.scheme not in PORTS or not parts.hostname or "\\" in url or re.search(r"[\s\x00-\x1f]", url):
         raise FusionError(
-            f"An address wants to begin with https:// or http:// and a host, got one with {parts.scheme or 'no'!r}: "
-            "files of this machine and other protocols are not read from catalogues."
+            "An address wants to begin with https:// or http:// and a host, got another: files of this machine and "
+            "other protocols are not read from catalogues."
         )
     if parts.username is not None or parts.password is not None:
         raise FusionError(f"The address of {parts.hostname} carries a user name or password: give it without.")
@@ -148,7 +167,11 @@ def _owned(host: str, port: int) -> bool:
 
 
 def _hosts() -> set[tuple[str, int]]:
-    urls = [*configured().values()]
-    more = (text.strip() for text in os.environ.get("FUSION_STAC_HOSTS", "").split(","))
-    urls += [f"https://{text}" for text in more if text]
-    return {(parts.hostname.lower(), port_of(parts)) for url in urls if (parts := urlsplit(url)).hostname}
+    urls = list(configured().values())
+    for number, text in enumerate(_listed("FUSION_STAC_HOSTS"), 1):
+        if wrong := _mistake(f"https://{text}"):
+            raise FusionError(
+                f'FUSION_STAC_HOSTS wants "host:port,...", got part {number} with {wrong}. Correct the setting.'
+            )
+        urls.append(f"https://{text}")
+    return {(str(parts.hostname).lower(), port_of(parts)) for parts in map(urlsplit, urls)}

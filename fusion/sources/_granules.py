@@ -7,11 +7,12 @@ reading that broke off goes on where it stopped and a second one asks nothing of
 import contextvars
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from .. import _cache
@@ -20,12 +21,13 @@ from .._pulse import report, stop_if_asked
 from ..errors import FusionError
 from ..preprocess import clean, unit_mistake
 from ..scene import ROI, Scene
-from ._regrid import in_crs, regrid
+from ._regrid import fill, in_crs, own_pixels
 
 TILE = 1024  # native pixels a side: of six bands and two quality bands of 16 bits, 16 MB
 SNAP = 32  # native pixels; windows end on this lattice, so that a grid shifted a little reads the same window
+END = 180 - 1e-9  # degrees; the last longitude that every projection of the world takes for its own
 MARGIN = 4  # native pixels around the grid asked for: the kernel's reach and an alignment's shift
-AT_ONCE = 8  # tiles of one image under way
+AT_ONCE = 8  # tiles of one image under way or waiting to be cleaned
 
 Raw = Mapping[str, np.ndarray]
 
@@ -79,14 +81,12 @@ def mosaic(
     if geobox.crs is None:
         raise FusionError("A grid without a CRS cannot be read from satellites: give it one, such as EPSG:32633.")
     out = Scene(np.full((len(bands), *geobox.shape), np.nan, np.float32), geobox, tuple(bands), day)
-    wanted = [(granule, roi) for granule in granules if (roi := native_window(granule.geobox, geobox)) is not None]
+    wanted = [(granule, roi) for granule in granules for roi in native_windows(granule.geobox, geobox)]
     for number, (granule, roi) in enumerate(wanted):
-        part = regrid(_native(granule, roi, tuple(bands), day, keep, (number, len(wanted))), geobox)
-        holes = np.isnan(out.data)
-        out = replace(out, data=np.where(holes, part.data, out.data))
-        if np.isfinite(out.data).all():
+        _add(out, granule, roi, keep, (number, len(wanted)))
+        if all(np.isfinite(band).all() for band in out.data):
             break
-    if mistake := unit_mistake(out.data):
+    if mistake := unit_mistake(out.data, known=True):
         raise FusionError(
             f"The image of {day} wants reflectance on the scale of 0 to 1, but {mistake}. "
             "Choose another collection or day, and tell us of it."
@@ -94,10 +94,25 @@ def mosaic(
     return out
 
 
-def native_window(native: GeoBox, geobox: GeoBox) -> ROI | None:
-    """Rows and columns of an image that a grid needs, on the lattice of ``SNAP``; None where they do not meet."""
+def native_windows(native: GeoBox, geobox: GeoBox) -> tuple[ROI, ...]:
+    """Rows and columns of an image that a grid needs, on the lattice of ``SNAP``; none where they do not meet.
+
+    There are two windows where a grid lies across the 180th meridian and the image's projection ends there, as the
+    sinusoidal one of MODIS does: one at either end of the world, in place of all between.
+    """
     edge = _outline(geobox)
-    xs, ys = in_crs(edge, geobox, native)
+    direct = _windows(native, [in_crs(edge, geobox, native)])
+    halves = _halves(edge, geobox, native)
+    return direct if halves is None else min(direct, _windows(native, halves), key=_pixels)
+
+
+def _windows(native: GeoBox, outlines: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[ROI, ...]:
+    """Windows of an image around outlines in its CRS, as far as they meet it."""
+    found = (_window(native, xs, ys) for xs, ys in outlines)
+    return tuple(roi for roi in found if roi is not None)
+
+
+def _window(native: GeoBox, xs: np.ndarray, ys: np.ndarray) -> ROI | None:
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
         return None
     inverse = ~native.affine
@@ -112,26 +127,59 @@ def native_window(native: GeoBox, geobox: GeoBox) -> ROI | None:
     return sides[0], sides[1]
 
 
-def _native(
-    granule: Granule, roi: ROI, bands: tuple[str, ...], day: date, keep: Collection[str], turn: tuple[int, int]
-) -> Scene:
-    """One image's own pixels in a window, cleaned tile by tile."""
-    row, window = granule.row, granule.geobox[roi]
-    native = row.named(bands)
-    names = (*native, *row.quality(bands))
-    out = np.full((len(bands), *window.shape), np.nan, np.float32)
+def _halves(
+    edge: tuple[np.ndarray, np.ndarray], geobox: GeoBox, native: GeoBox
+) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """Outlines, in an image's CRS, of a grid's parts on either side of the 180th meridian; None where it has one."""
+    if geobox.crs is None or native.crs is None or geobox.crs == native.crs:
+        return None
+    globe = CRS("EPSG:4326")
+    longitude, latitude = (np.asarray(axis) for axis in geobox.crs.transformer_to_crs(globe)(*edge))
+    if not np.isfinite(longitude).all():
+        return None
+    east = longitude % 360  # of a grid about the 180th meridian this has no jump
+    if np.ptp(longitude) <= 180 or np.ptp(east) > 180:
+        return None
+    onto = globe.transformer_to_crs(native.crs)
+    parts = (np.minimum(east, END), np.maximum(east - 360, -END))
+    return [(np.asarray(x), np.asarray(y)) for x, y in (onto(part, latitude) for part in parts)]
+
+
+def _pixels(windows: Sequence[ROI]) -> int:
+    return sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in windows)
+
+
+def _add(out: Scene, granule: Granule, roi: ROI, keep: Collection[str], turn: tuple[int, int]) -> None:
+    """Fill what is missing in a scene from one image's window; where pixels are the same, tile by tile."""
+    window = granule.geobox[roi]
+    pieces = _cleaned(granule, window, out, keep, turn)
+    if own_pixels(window, out.geobox, inside=False) is not None:
+        for _, piece in pieces:
+            fill(out.data, out.geobox, piece)
+        return
+    whole = np.full((len(out.bands), *window.shape), np.nan, np.float32)
+    for place, piece in pieces:
+        whole[(slice(None), *place)] = piece.data
+    fill(out.data, out.geobox, Scene(whole, window, out.bands, out.day))
+
+
+def _cleaned(
+    granule: Granule, window: GeoBox, out: Scene, keep: Collection[str], turn: tuple[int, int]
+) -> Iterator[tuple[ROI, Scene]]:
+    """One image's own pixels in a window: tiles as they come, with the bands and day of `out`."""
+    row = granule.row
+    native = row.named(out.bands)
     tiles = list(_tiles(window))
-    for done, (place, raw) in enumerate(_fetched(granule, window, tiles, names), 1):
+    for done, (place, raw) in enumerate(_fetched(granule, window, tiles, (*native, *row.quality(out.bands))), 1):
         numbers = np.stack([raw[name] for name in native])
-        out[(slice(None), *place)] = clean(numbers, raw, row, bands=bands, keep=keep)
+        yield place, Scene(clean(numbers, raw, row, bands=out.bands, keep=keep), window[place], out.bands, out.day)
         report((turn[0] + done / len(tiles)) / turn[1])
-    return Scene(out, window, bands, day)
 
 
 def _fetched(
     granule: Granule, window: GeoBox, tiles: Sequence[ROI], names: tuple[str, ...]
 ) -> Iterator[tuple[ROI, Raw]]:
-    """Raw numbers of each tile, several under way at once; what is done stays on disk if another one fails."""
+    """Raw numbers of each tile, as they come, several under way at once; what is done stays on disk if one fails."""
 
     def get(place: ROI) -> Raw:
         stop_if_asked()
@@ -139,13 +187,17 @@ def _fetched(
         key = f"{granule.key}|{box.crs}|{tuple(box.affine)[:6]}|{tuple(box.shape)}|{','.join(names)}"
         return _cache.arrays(key, lambda: granule.fetch(box, names))
 
+    waiting, running = list(reversed(tiles)), dict[Future[Raw], ROI]()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fusion-read") as pool:
-        futures = [pool.submit(contextvars.copy_context().run, get, place) for place in tiles]
         try:
-            for place, future in zip(tiles, futures, strict=True):
-                yield place, future.result()
+            while waiting or running:
+                while waiting and len(running) < AT_ONCE:
+                    place = waiting.pop()
+                    running[pool.submit(contextvars.copy_context().run, get, place)] = place
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
         finally:
-            for future in futures:
+            for future in running:
                 future.cancel()
 
 

@@ -2,13 +2,13 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 from ..errors import FusionError
 from . import _own_guess
 from ._own_facts import MASKS, USES, Plan
-from ._own_look import HUGE
+from ._own_look import HUGE, Header
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -72,7 +72,7 @@ _KINDS: Mapping[str, tuple[Callable[[str], str], str]] = {
 }
 
 
-def checked(key: str, value: object, plan: Plan) -> str:
+def checked(key: str, value: object, plan: Plan, heads: Sequence[Header]) -> str:
     """Answer as text, or FusionError where there is no such question or it is no answer to it."""
     kind, _, of = key.partition(":")
     groups = {facts.group: name for name, facts in plan.facts.items()}
@@ -89,13 +89,18 @@ def checked(key: str, value: object, plan: Plan) -> str:
         text = check(str(value).strip())
     except (ValueError, OverflowError) as error:
         raise FusionError(f"{key} wants {wanted}, got {value!r}.") from error
-    _check_count(kind, of, text, plan)
+    if kind == "bands":
+        _check_count(of, text, plan, heads)
     return text
 
 
-def _check_count(kind: str, of: str, text: str, plan: Plan) -> None:
-    counts = {
-        len(facts.bands) for facts in plan.facts.values() if kind == "bands" and facts.group == of and facts.bands
-    }
-    if counts and len(text.split(",")) not in counts:
-        raise FusionError(f"{of} has {counts.pop()} bands, got {text!r}: give one name each, - for one to skip.")
+def _check_count(group: str, text: str, plan: Plan, heads: Sequence[Header]) -> None:
+    """Raise FusionError unless there is a name for each band that the files have; layers that are days are none."""
+    own = [head for head in heads if plan.facts[head.name].group == group and plan.facts[head.name].series <= 0]
+    counts, given = {head.count for head in own}, len(text.split(","))
+    if counts and given not in counts:
+        have = " or ".join(map(str, sorted(counts)))
+        raise FusionError(
+            f"{group} has {have} band{'' if have == '1' else 's'} a file, got {given} name{'' if given == 1 else 's'} "
+            f"({text}): give one each, in order, - for one to skip."
+        )

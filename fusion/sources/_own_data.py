@@ -147,7 +147,7 @@ def product(name: str) -> Product:
         If there is no such data set here.
     """
     key, role = split(name)
-    return _product(_own_store.read(key)["key"], role, stamp(key))
+    return _product(_own_store.read(key, f"The {role} images come")["key"], role, stamp(key))
 
 
 def stamp(key: str) -> int:

@@ -150,7 +150,7 @@ class Proposal:
         FusionError
             If there is no such question or the answer is not of its kind.
         """
-        given = {key: _own_answers.checked(key, value, self.plan) for key, value in answers.items()}
+        given = {key: _own_answers.checked(key, value, self.plan, self.headers) for key, value in answers.items()}
         return replace(self, answers={**self.answers, **given})
 
     def accept(self) -> "Proposal":

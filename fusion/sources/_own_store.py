@@ -160,8 +160,8 @@ def write(key: str, manifest: dict[str, Any]) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def read(key: str) -> dict[str, Any]:
-    """Manifest of a data set.
+def read(key: str, what: str = "The data set is made") -> dict[str, Any]:
+    """Manifest of a data set; `what` begins the message where there is none.
 
     Raises
     ------
@@ -175,7 +175,8 @@ def read(key: str) -> dict[str, Any]:
         stat = path.stat()
     except OSError as error:
         raise FusionError(
-            f"There are no own files of the key {key} on this machine: add the same files, with the same answers, here."
+            f"{what} from own files of the key {key}, which this machine has not got. Add them on the page Own files, "
+            "or with python -m fusion files FOLDER: the same files and the same answers give the same key."
         ) from error
     return _manifest(str(path), stat.st_mtime_ns)
 

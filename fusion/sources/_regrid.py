@@ -27,17 +27,39 @@ _SAME = 1e-3  # pixels; grids that differ by less are one
 
 def regrid(scene: Scene, geobox: GeoBox) -> Scene:
     """Bring an image onto a grid in one step, as the head of this file says."""
+    out = np.full((len(scene.bands), *geobox.shape), np.nan, np.float32)
+    fill(out, geobox, scene)
+    return replace(scene, data=out, geobox=geobox)
+
+
+def fill(out: np.ndarray, geobox: GeoBox, scene: Scene) -> None:
+    """Bring an image onto a grid where `out` ``(band, y, x)`` of that grid is NaN, in place.
+
+    It goes band by band, so that beside `out` and the image no more than single bands are held.
+    """
     roi = own_pixels(scene.geobox, geobox, inside=False)
     if roi is not None:
-        return replace(scene, data=_cut(scene.data, roi), geobox=geobox)
+        here, there = _shared(roi, scene.data.shape[1:])
+        for into, band in zip(out, scene.data, strict=True):
+            np.copyto(into[here], band[there], where=np.isnan(into[here]))
+        return
     larger = _pixel(geobox) > SHRINK * _pixel_in(scene.geobox, geobox)
-    warped = scene.to(geobox, "average" if larger else "cubic")
+    for index, into in enumerate(out):
+        one = replace(scene, data=scene.data[index : index + 1], bands=scene.bands[index : index + 1])
+        np.copyto(into, _warped(one, geobox, larger=larger), where=np.isnan(into))
+
+
+def _warped(one: Scene, geobox: GeoBox, *, larger: bool) -> np.ndarray:
+    """One band ``(y, x)`` of an image on a grid of other pixels."""
     if larger:
-        known = replace(scene, data=np.isfinite(scene.data).astype(np.float32)).to(geobox, "average")
-        missing = ~(known.data > HALF)
+        known = replace(one, data=np.isfinite(one.data).astype(np.float32)).to(geobox, "average").data
+        missing = ~(known > HALF)
     else:
-        missing = np.isnan(scene.to(geobox, "nearest").data)
-    return replace(warped, data=np.where(missing, np.float32(np.nan), warped.data))
+        missing = np.isnan(one.to(geobox, "nearest").data)
+    out = one.to(geobox, "average" if larger else "cubic").data
+    out[missing] = np.nan
+    band: np.ndarray = out[0]
+    return band
 
 
 def own_pixels(native: GeoBox, geobox: GeoBox, *, inside: bool = True) -> ROI | None:
@@ -54,15 +76,12 @@ def own_pixels(native: GeoBox, geobox: GeoBox, *, inside: bool = True) -> ROI | 
     return (slice(row, row + height), slice(column, column + width)) if exact and (within or not inside) else None
 
 
-def _cut(data: np.ndarray, roi: ROI) -> np.ndarray:
-    """Return ``data[:, rows, columns]``, NaN where rows or columns lie outside."""
-    rows, columns = roi
-    out = np.full((len(data), rows.stop - rows.start, columns.stop - columns.start), np.nan, np.float32)
-    (top, bottom), (left, right) = ((max(s.start, 0), min(s.stop, n)) for s, n in zip(roi, data.shape[1:], strict=True))
-    if top < bottom and left < right:
-        inside = (slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start))
-        out[(slice(None), *inside)] = data[:, top:bottom, left:right]
-    return out
+def _shared(roi: ROI, shape: tuple[int, ...]) -> tuple[ROI, ROI]:
+    """Of rows and columns that may lie outside an image, those inside: counted from their own start, and its."""
+    inside = [(max(part.start, 0), max(min(part.stop, size), 0)) for part, size in zip(roi, shape, strict=True)]
+    there = tuple(slice(start, max(stop, start)) for start, stop in inside)
+    here = tuple(slice(t.start - part.start, t.stop - part.start) for t, part in zip(there, roi, strict=True))
+    return (here[0], here[1]), (there[0], there[1])
 
 
 def in_crs(points: tuple[np.ndarray, np.ndarray], of: GeoBox, to: GeoBox) -> tuple[np.ndarray, np.ndarray]:

@@ -102,7 +102,8 @@ def find(name: str) -> Catalogue:
     if name in BUILT_IN:
         return BUILT_IN[name]
     if "://" not in name:
-        raise FusionError(f"There is no STAC catalogue {name[:60]!r}; there are {', '.join(names())}.")
+        shown = f" {name!r}" if re.fullmatch(r"[A-Za-z0-9 _-]{1,40}", name) else " of that name"  # no half address
+        raise FusionError(f"There is no STAC catalogue{shown}; there are {', '.join(names())}.")
     parts = _addresses.check(name)
     if os.environ.get(ANY) != "1":
         raise FusionError(

@@ -36,13 +36,13 @@ _SHIFTED = -0.1
 
 def day_of(item: Json) -> date | None:
     """Day of acquisition, UTC; of a composite, the first; None where the item does not say."""
-    if found := _MODIS.search(str(item.get("id", ""))):
-        return date(int(found[1]), 1, 1) + timedelta(days=int(found[2]) - 1)
     properties = item.get("properties") or {}
     text = properties.get("datetime") or properties.get("start_datetime")
     try:
+        if found := _MODIS.search(str(item.get("id", ""))):
+            return date(int(found[1]), 1, 1) + timedelta(days=int(found[2]) - 1)
         when = datetime.fromisoformat(str(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (when if when.tzinfo is None else when.astimezone(UTC)).date()
 
@@ -80,7 +80,7 @@ def slim(item: Json, row: Product, held: Holding, base: str) -> dict[str, Any]:
     out["properties"] = {key: properties[key] for key in _PROPERTIES if key in properties}
     for name in (*row.native, *row.quality(row.bands)):
         if (asset := _asset(item, row, held, name)) is not None:
-            href, cut = unsigned(urljoin(base, str(asset.get("href", ""))))
+            href, cut = unsigned(_joined(base, asset))
             kept = {
                 key: asset[key] for key in (*_PROJ, "raster:bands", "raster:scale", "raster:offset") if key in asset
             }
@@ -93,15 +93,26 @@ def slim(item: Json, row: Product, held: Holding, base: str) -> dict[str, Any]:
 
 def address_of(item: Json, row: Product, held: Holding, name: str, base: str) -> str:
     """Address of a band's file in an item as the catalogue gives it, with its signature."""
-    return urljoin(base, str((_asset(item, row, held, name) or {}).get("href", "")))
+    return _joined(base, _asset(item, row, held, name) or {})
+
+
+def _joined(base: str, asset: Json) -> str:
+    try:
+        whole = urljoin(base, str(asset.get("href", "")))
+        urlsplit(whole)
+    except ValueError:  # no address, which reading the file will say
+        return ""
+    return whole
 
 
 def unsigned(href: str) -> tuple[str, bool]:
-    """Return an address without signatures and secrets in its query, and whether there were any."""
+    """Return an address without user, password and secrets in its query, and whether there were any."""
     parts = urlsplit(href)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     plain = [(key, value) for key, value in pairs if not _SECRETS.match(key)]
-    return urlunsplit(parts._replace(query=urlencode(plain), fragment="")), len(plain) < len(pairs)
+    user, _, host = parts.netloc.rpartition("@")
+    bare = parts._replace(netloc=host, query=urlencode(plain), fragment="")
+    return urlunsplit(bare), len(plain) < len(pairs) or bool(user)
 
 
 def file_of(item: Json, name: str) -> Json:

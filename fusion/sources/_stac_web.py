@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -178,7 +178,7 @@ def together(
         left = set(futures)
         while left:
             stop_if_asked()
-            done, left = wait(left, timeout=0.1, return_when=FIRST_COMPLETED)
+            done, left = wait(left, timeout=0.1, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()  # raise the first failure without waiting for the others
             progress(1 - len(left) / len(parts))
@@ -194,7 +194,10 @@ def _follow(url: str, method: str, body: bytes | None, headers: dict[str, str], 
         answer, onward = _once(url, method, body, headers, limit)
         if onward is None:
             return answer
-        url = urljoin(url, onward)
+        try:
+            url = urljoin(url, onward)
+        except ValueError:  # whose words repeat the address
+            raise FusionError(f"{shown(url)} redirects to an address that is none: its server is at fault.") from None
         if parts.scheme == "https" and urlsplit(url).scheme != "https":
             raise FusionError(f"{parts.hostname} redirects from https to an open connection: its data are not read.")
         if answer.status == 303:

@@ -34,14 +34,15 @@ from ..scene import MAX_PIXELS, Scene
 from ..stack import Pair
 from . import Bounds, Dates, Item, _own_data, _own_pixels, _own_store
 from ._local_grid import footprint, window
+from ._own_check import Unreached, in_metres, unreached
 from ._own_look import HUGE, Header, format_of, header, raster
 from ._own_proposal import File, Proposal, Question
 from ._own_upload import MEGABYTES, Received, clean_name, paired, receive
 
 __all__ = [
-    "DESCRIPTION", "HUGE", "TITLE", "File", "Header", "Options", "Proposal", "Question", "Received", "add",
-    "clean_name", "datasets", "describe", "look", "offered", "options_in", "product", "raster", "read", "receive",
-    "search", "series", "upload_limit",
+    "DESCRIPTION", "HUGE", "TITLE", "File", "Header", "Options", "Proposal", "Question", "Received", "Unreached",
+    "add", "clean_name", "datasets", "describe", "in_metres", "look", "offered", "options_in", "product", "raster",
+    "read", "receive", "search", "series", "unreached", "upload_limit",
 ]  # fmt: skip
 
 TITLE = "Own files"
@@ -151,7 +152,7 @@ def datasets() -> tuple[str, ...]:
 
 
 def describe(key: str) -> dict[str, Any]:
-    """Return the title, bands, days, ratio, size and notes of a data set.
+    """Return the title, bands, days, ratio, size, notes and answers of a data set.
 
     Raises
     ------
@@ -246,7 +247,7 @@ def read(item: Item, geobox: GeoBox, bands: Sequence[str]) -> Scene:
     key, role = _own_data.split(item.product)
     if item.source != "local" or item.id != item.day.isoformat():
         raise FusionError(f"There is no own image {item.id!r} of {item.product}: take the item from a search.")
-    manifest = _own_store.read(key)
+    manifest = _own_store.read(key, f"The {role} image of {item.day} comes")
     stop_if_asked()
     return _own_pixels.scene(manifest, _own_data.image_of(manifest, role, item.day), geobox, tuple(bands))
 

@@ -56,7 +56,7 @@ class Options:
     catalogue: str = param(
         "planetary",
         doc="Catalogue asked first: planetary, earthsearch or one of the server's own; a product that it has not got "
-        "comes from the first one that has it.",
+        "comes from the first one that has it. The id of every image found begins with the catalogue it is from.",
     )
     snow: bool = param(False, doc="Keep pixels with snow; else they are missing, like clouds.")
 
@@ -200,7 +200,10 @@ def _asked(place: Place, bounds: Bounds, dates: Dates) -> list[dict[str, Any]]:
             limit=PAGE,
             max_items=MOST + 1,
         )
-        found = [item for page in answer.pages_as_dicts() for item in page["features"]]
+        found = []
+        for number, page in enumerate(answer.pages_as_dicts(), 1):
+            found += page["features"]
+            report(min(0.1 * number * PAGE / MOST, 0.1))
         usable = [item for item in found if isinstance(item, dict) and _NAME.fullmatch(str(item["id"]))]
     except FusionError:
         raise

@@ -1,7 +1,6 @@
 """Quality of the pairs before fusing: read them in a job, measure how they lie, say it in words."""
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -13,7 +12,7 @@ from fusion.errors import FusionError
 from fusion.preprocess import Card, Regression, Report, aggregate, harmonise, regression, report, surface, unit_mistake
 from fusion.recipe import Recipe
 from fusion.scene import Scene, identity_geobox
-from fusion.sources import Item
+from fusion.sources import Item, local
 from fusion.stack import Pair, Stack
 
 from . import accounts, runs, state
@@ -108,8 +107,9 @@ def check(stack: Stack, recipe: Recipe, progress: Callable[[float], None] = lamb
     """Compare coarse and fine images of all pairs of a stack."""
     pairs = pairs_of(stack)
     progress(0.1)
-    row = sources.product(recipe.target.source, recipe.pairs[0][1].product)
-    found = _in_metres(report(pairs, ratio=float(stack.ratio)), stack, row.resolution)
+    fine = recipe.pairs[0][1]
+    row = sources.product(fine.source, fine.product)
+    found = local.in_metres(report(pairs, ratio=float(stack.ratio)), fine, stack.geobox)
     progress(0.5)
     index = row.level.startswith("index")
     line = regression(stack)
@@ -124,13 +124,6 @@ def check(stack: Stack, recipe: Recipe, progress: Callable[[float], None] = lamb
         found, tuple(days), stack.bands, line, regression(even) if even is not stack else line,
         _errors(stack.coarse, seen, stack.bands), _errors(even.coarse, seen, stack.bands),
     )  # fmt: skip
-
-
-def _in_metres(found: Report, stack: Stack, resolution: float) -> Report:
-    """The report in metres where a grid without CRS is laid out in them, as that of own files is."""
-    if found.unit != "units" or not math.isclose(abs(stack.geobox.affine.a), resolution):
-        return found
-    return replace(found, unit="m", verdict=re.sub(r"(\d) units\b", r"\1 m", found.verdict))
 
 
 def pairs_of(stack: Stack) -> list[Pair]:
@@ -290,8 +283,6 @@ def decided(work: state.Work) -> list[str]:
     key = dict(work.options).get("dataset")
     if work.source != "local" or not key:
         return []
-    from fusion.sources import local
-
     facts = local.describe(str(key))
     words = {
         "pixels": "Georeference conflict: the images were taken to line up pixel for pixel, as you answered.",
@@ -299,6 +290,13 @@ def decided(work: state.Work) -> list[str]:
     }
     placed = [str(value) for name, value in facts.get("answers", {}).items() if name.startswith("place:")]
     return [*(words[one] for one in dict.fromkeys(placed) if one in words), *facts["notes"]]
+
+
+def unreached(recipe: Recipe, more: tuple[float, float]) -> str:
+    """Say what of the result has no coarse pixel where own files are read moved by `more` beyond the recipe's shift."""
+    shift = (recipe.shift[0] + more[0], recipe.shift[1] + more[1])
+    coarse = [recipe.target, *(pair[0] for pair in recipe.pairs)]
+    return local.unreached(coarse, recipe.geobox.zoom_out(recipe.ratio), recipe.area, shift).words
 
 
 def fine_unit(work: state.Work) -> str:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -15,7 +14,6 @@ from fusion.errors import FusionError
 
 from . import messages, runs, scenes, state
 
-ROOT = Path(__file__).parents[2]
 STEPS = (
     ("app.py", "Start", ":material/home:"),
     ("pages/area.py", "1 Area", ":material/crop_free:"),
@@ -77,8 +75,7 @@ def halves(key: str, shares: Sequence[int] = (1, 1)) -> list[DeltaGenerator]:
 def _sidebar(work: state.Work) -> None:
     with st.sidebar:
         for path, label, icon in STEPS:
-            if (ROOT / path).exists():
-                st.page_link(path, label=label, icon=icon)
+            st.page_link(path, label=label, icon=icon)
         st.divider()
         st.markdown("\n".join(f"- {line}" for line in summary(work)))
         if not work.missing and work.coarse.origin in NOTES:

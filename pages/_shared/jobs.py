@@ -4,11 +4,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from fusion.errors import Cancelled, FusionError
+
+LOOK = 0.2  # seconds between two looks at what another job does
 
 
 class Progress(Protocol):
@@ -85,24 +87,30 @@ class Job:
 
 
 class Queue:
-    """Runs jobs in order on one worker per device; the same work asked for twice is done once."""
+    """Runs jobs in order on one worker per device; the same work asked for twice is done once.
+
+    Jobs that mostly wait for the network have workers of their own, so that a slow server keeps nobody from fusing;
+    what they compute they hand to the device with :meth:`compute`.
+    """
 
     def __init__(
         self,
         alive: Callable[[str], bool],
         *,
         workers: int = 1,
+        lines: int = 4,  # jobs that wait for the network at once
         bound: int = 36,
         per_session: int = 12,  # Evaluate asks for all chosen methods and two baselines at once
         grace: float = 5.0,
     ) -> None:
         self._alive, self._bound, self._per_session, self._grace = alive, bound, per_session, grace
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fusion-job")
+        self._lines = ThreadPoolExecutor(lines, thread_name_prefix="fusion-line")
         self._lock = threading.Lock()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
-    def submit(self, key: str, title: str, work: Work, session: str) -> Job:
-        """Queue `work`, or join the job of the same key that is under way.
+    def submit(self, key: str, title: str, work: Work, session: str, *, network: bool = False) -> Job:
+        """Queue `work`, or join the job of the same key that is under way; `network`: it mostly waits for servers.
 
         Raises
         ------
@@ -121,9 +129,21 @@ class Queue:
                     )
                 job = self._jobs[key] = Job(key, title, self._alive, self._grace)
                 job.watchers.add(session)
-                job.future = self._pool.submit(self._run, job, work)
+                job.future = (self._lines if network else self._pool).submit(self._run, job, work)
             job.watchers.add(session)
             return job
+
+    def compute(self, call: Callable[[], Any], progress: Progress) -> Any:
+        """Run a job's computing on the device when it is its turn; for jobs of the network only."""
+        future = self._pool.submit(call)
+        try:
+            while not future.done():
+                if not future.running():
+                    progress(0.0, "waiting for its turn")
+                wait([future], timeout=LOOK)
+        finally:
+            future.cancel()
+        return future.result()
 
     def find(self, key: str, session: str | None = None) -> Job | None:
         """Return the job of this key that is under way; with `session` it is watched from now on."""
@@ -160,7 +180,8 @@ class Queue:
         with self._lock:
             for job in self._jobs.values():
                 job.watchers.clear()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._lines):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _sweep(self) -> None:
         for key, job in list(self._jobs.items()):
@@ -174,6 +195,42 @@ class Queue:
         job.tick(0.0)
         work(job.tick)
         job.fraction = 1.0
+
+
+class Flights:
+    """What several jobs ask for at once is done by the first; the others get its outcome, a failure too."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flying: dict[str, Future[Any]] = {}
+
+    def once(self, key: str, call: Callable[[], Any], progress: Progress) -> Any:
+        """Return ``call()``, or the outcome of the same call that is under way in another job."""
+        while True:
+            with self._lock:
+                other = self._flying.get(key)
+                if other is None:
+                    mine = self._flying[key] = Future()
+            if other is None:
+                return self._fly(key, mine, call)
+            while not other.done():
+                progress(0.0, "waiting for images that another run reads")
+                wait([other], timeout=LOOK)
+            if not isinstance(other.exception(), Cancelled):  # then it is for us to do it
+                return other.result()
+
+    def _fly(self, key: str, mine: "Future[Any]", call: Callable[[], Any]) -> Any:
+        try:
+            value = call()
+        except BaseException as problem:
+            mine.set_exception(problem)
+            raise
+        else:
+            mine.set_result(value)
+            return value
+        finally:
+            with self._lock:
+                del self._flying[key]
 
 
 class Shelf:

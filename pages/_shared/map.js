@@ -116,8 +116,15 @@ class Widget {
     if (first) this.quietly(() => map.setView(view?.center ?? [20, 0], view?.zoom ?? 1, { animate: false }));
     const went = this.kept.place !== undefined && this.kept.place !== place;
     const untouched = first && this.kept.fitted === place; // the frame may have another size than it had
-    if (!view || untouched || (went && !map.getBounds().intersects(this.target()))) this.fit();
+    const freed = this.kept.rooted && !this.rooted() && this.target() === WHOLE; // from one place to the whole world
+    if (!view || untouched || freed || (went && !map.getBounds().intersects(this.target()))) this.fit();
     this.kept.place = place;
+    this.kept.rooted = this.rooted();
+  }
+
+  /** Whether what is shown belongs to one place of the world, whatever area is drawn. */
+  rooted() {
+    return this.pictures?.length > 0 || this.footprints?.length > 0;
   }
 
   fit() {

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 from streamlit import runtime
@@ -19,9 +20,10 @@ from fusion.sources import Item
 from fusion.stack import Stack
 
 from . import accounts, messages
-from .jobs import Job, Progress, Queue, Shelf, Work
+from .jobs import Flights, Job, Progress, Queue, Shelf, Work
 from .pulse import followed
 
+Compute = Callable[[Callable[[], Any], Progress], Any]
 Rows = list[tuple[Job, DeltaGenerator]]
 
 LOOK = 0.25  # seconds between two looks at a job
@@ -45,10 +47,16 @@ def session() -> str:
     return context.session_id if context else "none"
 
 
-def submit(key: str, title: str, work: Work) -> None:
+@st.cache_resource(show_spinner=False)
+def flights() -> Flights:
+    """Return the readings under way, so that two runs of the same images read them once."""
+    return Flights()
+
+
+def submit(key: str, title: str, work: Work, *, network: bool = False) -> None:
     """Queue a piece of work for this session, or join the same one that is under way."""
     mine: dict[str, Job] = st.session_state.setdefault("jobs", {})
-    mine[key] = queue().submit(key, title, work, session())
+    mine[key] = queue().submit(key, title, work, session(), network=network)
 
 
 def start(recipes: Sequence[Recipe], more: Sequence[Item] = ()) -> None:
@@ -57,14 +65,16 @@ def start(recipes: Sequence[Recipe], more: Sequence[Item] = ()) -> None:
         key = recipe.to_json()
         if shelf().get(key) is None:
             accounts.ensure(recipe.target.source)
-            submit(key, recipe.method.title, _work(recipe, more, shelf()))
+            remote = sources.is_remote(recipe.target.source)
+            compute = queue().compute if remote else _at_once
+            submit(key, recipe.method.title, _work(recipe, more, shelf(), flights(), compute), network=remote)
 
 
 def read(recipe: Recipe, more: Sequence[Item] = ()) -> None:
     """Queue the reading of a recipe's images, and of `more` on its fine grid."""
     accounts.ensure(recipe.target.source)
-    keep = shelf()
-    submit(read_key(recipe), "Images", lambda progress: _read(recipe, more, keep, progress))
+    keep, fly, remote = shelf(), flights(), sources.is_remote(recipe.target.source)
+    submit(read_key(recipe), "Images", lambda progress: _read(recipe, more, keep, fly, progress), network=remote)
 
 
 def read_key(recipe: Recipe) -> str:
@@ -72,21 +82,35 @@ def read_key(recipe: Recipe) -> str:
     return "read:" + _stack_key(recipe)
 
 
-def _work(recipe: Recipe, more: Sequence[Item], keep: Shelf) -> Work:
+def _at_once(call: Callable[[], Any], progress: Progress) -> Any:
+    return call()
+
+
+def _work(
+    recipe: Recipe,
+    more: Sequence[Item],
+    keep: Shelf,
+    fly: Flights,
+    compute: Callable[[Callable[[], Any], Progress], Any],
+) -> Work:
     def work(progress: Progress) -> None:
-        stack = _read(recipe, more, keep, progress)
-        progress(0.0)
-        start = time.perf_counter()
-        scene = run(recipe, stack=stack, progress=progress)
-        estimate.learn(recipe.method, estimate.Size.of(stack), time.perf_counter() - start)
-        keep.put(recipe.to_json(), scene, scene.data.nbytes)
+        stack = _read(recipe, more, keep, fly, progress)
+        compute(lambda: _fuse(recipe, stack, keep, progress), progress)
 
     return work
 
 
-def _read(recipe: Recipe, more: Sequence[Item], keep: Shelf, progress: Progress) -> Stack:
+def _fuse(recipe: Recipe, stack: Stack, keep: Shelf, progress: Progress) -> None:
+    progress(0.0)
+    start = time.perf_counter()
+    scene = run(recipe, stack=stack, progress=progress)
+    estimate.learn(recipe.method, estimate.Size.of(stack), time.perf_counter() - start)
+    keep.put(recipe.to_json(), scene, scene.data.nbytes)
+
+
+def _read(recipe: Recipe, more: Sequence[Item], keep: Shelf, fly: Flights, progress: Progress) -> Stack:
     """A recipe's stack and more images, read where they are not kept; says how far it is."""
-    stack = loaded(recipe, keep, progress)
+    stack: Stack = fly.once(_stack_key(recipe), lambda: loaded(recipe, keep, progress), progress)
     for item in more:
         if keep.get(_image_key(item, recipe)) is None:
             note = f"reading the fine image of {item.day}"

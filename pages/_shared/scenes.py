@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 
 import streamlit as st
 
-from fusion import propose, sources, viz
+from fusion import pairing, propose, sources, viz
 from fusion.area import grid
 from fusion.errors import FusionError
 from fusion.products import Product
@@ -18,8 +17,6 @@ from .messages import complain, plain
 
 ORDER = ("sample", "lab", "stac", "earthengine", "local")
 MANY = 40  # days; from here on cloudy ones can be left out of the lists
-CHECK = Path(__file__).parents[1] / "check.py"
-FILES = Path(__file__).parents[1] / "files.py"
 
 
 def names() -> list[str]:
@@ -58,8 +55,7 @@ def lead_on(work: state.Work) -> None:
 
 def to_files(label: str) -> None:
     """A link to the page on which own files are added."""
-    if FILES.exists():
-        st.page_link(FILES, label=label, icon=":material/folder_open:")
+    st.page_link("pages/files.py", label=label, icon=":material/folder_open:")
 
 
 def choose_products(work: state.Work) -> None:
@@ -145,7 +141,7 @@ def start(work: state.Work, *, again: bool = False) -> None:
     """Queue the search of the work's source."""
     accounts.ensure(work.source)
     keep = state.finds()
-    runs.submit(_job(work), "Search", lambda progress: state.search(work, progress, keep, again=again))
+    runs.submit(_job(work), "Search", lambda progress: state.search(work, progress, keep, again=again), network=True)
 
 
 def _job(work: state.Work) -> str:
@@ -185,6 +181,9 @@ def choose_days(work: state.Work) -> None:
     if work.target is None:
         return
     days, why = state.proposed_days(work, work.target)
+    for words in pairing.clouded(pairing.by_day(coarse, (work.target,)).get(work.target)):
+        st.warning(words, icon=":material/cloud:")
+        why = why.removesuffix(words).rstrip()
     if days == work.pairs:
         st.caption(why)
     elif st.button(f"Use the proposed pairs ({', '.join(map(str, days))})", help=why):
@@ -213,8 +212,7 @@ def say_what_is_read(work: state.Work) -> None:
     if work.target is not None and work.pairs:
         with st.container(horizontal=True):
             st.page_link("pages/fuse.py", label="Continue to Fuse", icon=":material/arrow_forward:")
-            if CHECK.exists():
-                st.page_link(CHECK, label="Check the pairs first", icon=":material/fact_check:")
+            st.page_link("pages/check.py", label="Check the pairs first", icon=":material/fact_check:")
 
 
 def say_grid(work: state.Work) -> None:
@@ -245,7 +243,7 @@ def enough(work: state.Work) -> bool:
 
 def clouds(items: Sequence[Item], days: Sequence[date] = ()) -> dict[date, float | None]:
     """Share missing or cloudy of the clearest image of each day, and of these `days`; None where nobody knows."""
-    return {day: item.cloud for day, item in propose.by_day(items, days).items()}
+    return {day: item.cloud for day, item in pairing.by_day(items, days).items()}
 
 
 def most_cloud() -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from fusion import methods, propose, sources
+from fusion import methods, pairing, propose, sources
 from fusion.area import Ring, check_ring, extent, grid
 from fusion.errors import FusionError
 from fusion.methods import Method
@@ -308,13 +308,13 @@ def target_days(draft: Work) -> list[date]:
 def pair_days(draft: Work) -> list[date]:
     """Days that can be a pair: those with both images."""
     fine, coarse = items(draft)
-    return sorted(pair[0].day for pair in propose.pairs_of(fine, coarse))
+    return sorted(pair[0].day for pair in pairing.pairs_of(fine, coarse))
 
 
 def proposed_days(draft: Work, target: date, count: int = 2) -> tuple[tuple[date, ...], str]:
     """Reference days proposed for a target, and why."""
     fine, coarse = items(draft)
-    pairs, why = propose.propose(fine, coarse, target, count)
+    pairs, why = pairing.propose(fine, coarse, target, count)
     return tuple(pair[0].day for pair in pairs), why
 
 
@@ -349,8 +349,8 @@ def recipe(draft: Work, method: Method, target: date | None = None, pairs: tuple
     fine, coarse = items(draft)
     if not searched(draft):
         raise FusionError("The source is not searched yet: press Search images on the Area page.")
-    blurred = propose.by_day(coarse, () if target is None else (target,))
-    both = {pair[0].day: pair for pair in propose.pairs_of(fine, coarse)}
+    blurred = pairing.by_day(coarse, () if target is None else (target,))
+    both = {pair[0].day: pair for pair in pairing.pairs_of(fine, coarse)}
     if target is None or target not in blurred:
         raise FusionError("No target day is chosen: choose one on the Area page.")
     if not pairs:
