@@ -293,7 +293,10 @@ def item_of(body: Any) -> Item:
         raise FusionError(f"An item's day wants YYYY-MM-DD, got {text!r}.") from error
     item = Item(_get(body, "source", str), _get(body, "product", str), _get(body, "id", str), day)
     sources.get(item.source)
-    product(item.source, item.product)
+    try:
+        product(item.source, item.product)
+    except FusionError as error:  # own files of another machine: which image is wanted, not only of which key
+        raise FusionError(f"{error} The recipe wants the image of {day}.") from error
     return item
 
 

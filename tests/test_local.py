@@ -12,7 +12,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import own_files
-from fusion import FusionError, Pair, Stack, fuse, holdout, methods, recipe_for, run
+from fusion import FusionError, Pair, Recipe, Stack, fuse, holdout, methods, recipe_for, run
 from fusion.preprocess import report
 from fusion.sources import Item, _own_pixels, local
 from own_files import CRS, DAYS, SIX, UTM, cia, ground, pairs, seen_coarse, write
@@ -477,6 +477,38 @@ def test_own_files_that_are_not_here_are_named_with_what_to_do(tmp_path: Path, m
         local.read(item, row.geobox, ("red",))
 
 
+@pytest.mark.parametrize(
+    ("ratio", "shape", "said"),
+    [
+        (16, (45, 44), "Of 45 x 44 fine pixels 32 x 32 are used, whole coarse pixels of 16: 48 % are left out; a"),
+        (8, (45, 44), "Of 45 x 44 fine pixels 40 x 40 are used, whole coarse pixels of 8: 19 % are left out; a"),
+        (16, (48, 32), None), (4, (401, 401), None),
+    ],
+)  # fmt: skip
+def test_what_the_cut_to_whole_coarse_pixels_leaves_out_is_said(
+    tmp_path: Path, ratio: int, shape: tuple[int, int], said: str | None
+) -> None:
+    for step, day in enumerate(DAYS):
+        whole = ground(step, 3, *(-(-side // 16) * 16 for side in shape))
+        rows, columns = shape
+        write(tmp_path / f"x/fine/L7_{day}.tif", whole[:, :rows, :columns], UTM, names=SIX[1:4])
+        write(tmp_path / f"x/coarse/MODIS_{day}.tif", seen_coarse(whole, 8)[:, :rows, :columns], UTM, names=SIX[1:4])
+    proposal = local.look(tmp_path / "x").answer({"ratio": ratio}).accept()
+    found = [note for note in proposal.notes if "left out" in note]
+    assert len(found) == (said is not None) and all(note.startswith(str(said)) for note in found)
+    box = local.product(f"{local.add(proposal)}.fine").geobox
+    assert box is not None and (said is None or f" {box.shape[0]} x {box.shape[1]} are used" in found[0])
+
+
+def test_a_recipe_of_own_files_that_are_not_here_names_the_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipe_for("local", DAYS[1], options={"dataset": displaced(tmp_path / "x", 0)}, method="delta", pairs=2)
+    text = recipe.to_json()
+    assert Recipe.from_json(text) == recipe
+    monkeypatch.setenv("FUSION_OWN", str(tmp_path / "elsewhere"))
+    with pytest.raises(FusionError, match=f"give the same key. The recipe wants the image of {recipe.pairs[0][0].day}"):
+        Recipe.from_json(text)
+
+
 def test_answers_do_not_change_the_proposal_they_are_given_to(tmp_path: Path) -> None:
     proposal = local.look(cia(tmp_path / "x", transform=None))
     answered = proposal.answer({"size": 30})
@@ -562,7 +594,11 @@ def test_shenzhen_asks_which_place_is_right(test_data: Path) -> None:
 
 @pytest.mark.data
 def test_kranj_names_the_units_and_realset1_the_level_1_numbers(test_data: Path) -> None:
-    assert any("Units differ" in note for note in local.look(test_data / "kranj_l8_mcd43_2020").accept().notes)
+    kranj = local.look(test_data / "kranj_l8_mcd43_2020").accept()
+    assert any("Units differ" in note for note in kranj.notes)
+    assert any(note.startswith("Of 44 x 45 fine pixels 32 x 32 are used") for note in kranj.notes)
+    verdict = report(local.series(local.add(kranj))).verdict
+    assert "(the area has only 4 coarse pixels, 50 are wanted: draw a larger one)" in verdict
     asked_for = {one.id: one for one in local.look(test_data / "imagefusion_realset1_2016").questions}
     assert asked_for["scale:fine/L*_DN.tif"].suggestion is None
     assert {"use:coarse", "size"} < set(asked_for)

@@ -299,6 +299,11 @@ def test_a_refusal_names_the_file_once(name: str, why: str, said: str) -> None:
     assert files.complaint(name, why) == said
 
 
+def test_a_choice_says_each_thing_once() -> None:
+    assert file_views.choice("30", "30 m") == "30 m"
+    assert file_views.choice("red,nir", "as in Landsat") == "red,nir: as in Landsat"
+
+
 def test_half_an_envi_image_waits_for_its_other_half() -> None:
     def one(name: str, kind: str) -> local.Received:
         return local.Received(name, Path("x"), kind)

@@ -26,7 +26,7 @@ from fusion.recipe import Recipe, run
 from fusion.scene import Scene
 from fusion.sources import _stac_granules, _stac_web, earthengine, sample
 from fusion.stack import Stack
-from pages._shared import runs, state
+from pages._shared import runs, scenes, state
 from pages._shared.state import Work
 from stac_server import Server, running
 
@@ -594,6 +594,53 @@ def test_no_page_reads_a_remote_image_by_itself(far: AppTest, catalogue: Server)
     assert not page.error and len(catalogue.log) == asked  # from the disk
 
 
+def test_results_are_compared_at_once_and_only_the_truth_is_offered(far: AppTest) -> None:
+    page = visit(searched(far), "fuse")
+    work = page.session_state["work"]
+    day = next(day for day in satellites.FINE_DAYS if state.truth_item(work, day) and day not in work.pairs)
+    page.session_state["work"] = replace(work, target=day)
+    button(page.run(), "Fuse").click().run()
+    page = visit(page, "compare")
+    assert "The images are not read yet" not in texts(page)
+    options = by_label(page.selectbox, "Left of the swipe").options
+    assert {"Nearest", "Delta", f"Fine {work.pairs[0]}"} < set(options) and f"Truth {day}" not in options
+    button(page, f"Read the fine image of {day} (truth)").click().run()
+    assert not page.exception and not page.error
+    assert f"Truth {day}" in (by_label(page.selectbox, side).value for side in ("Left", "Right"))
+    assert not [one for one in page.button if one.label.startswith("Read the")]
+
+
+def test_a_search_that_is_out_of_date_leads_nowhere_and_one_under_way_is_waited_for(far: AppTest) -> None:
+    page = searched(far)
+    assert "Continue to Fuse" in [link.proto.label for link in page.get("page_link")]
+    work = page.session_state["work"]
+    page.session_state["work"] = replace(work, dates=(satellites.DATES[0], date(2020, 7, 10)))
+    page.run()
+    assert "Continue to Fuse" not in [link.proto.label for link in page.get("page_link")]
+    draft = page.session_state["work"]
+    finish = threading.Timer(0.2, lambda: None)
+    keep = state.finds()
+
+    def work_of_it(progress: Callable[..., None]) -> None:
+        finish.join()
+        state.search(draft, progress, keep)
+
+    finish.start()
+    runs.queue().submit(scenes._job(draft), "Search", work_of_it, runs.session(), network=True)
+    page = visit(page, "fuse")
+    assert not page.error and "Nothing to work with yet" not in texts(page)
+    assert button(page, "Fuse")
+
+
+def test_another_remote_source_keeps_days_and_pairs(far: AppTest) -> None:
+    page = searched(far)
+    work = page.session_state["work"]
+    by_label(page.selectbox, "Source of images").set_value("earthengine").run()
+    moved = page.session_state["work"]
+    assert moved.source == "earthengine"
+    assert (moved.area, moved.dates, moved.target, moved.pairs) == (work.area, work.dates, work.target, work.pairs)
+
+
 def test_evaluate_hides_the_fine_image_of_a_remote_day(far: AppTest) -> None:
     page = visit(searched(far), "evaluate")
     options = by_label(page.selectbox, "Day whose fine image is hidden").options
@@ -618,7 +665,7 @@ def test_corrections_are_said_beside_the_result(app: AppTest) -> None:
     app.query_params[state.PARAMETER] = work.to_link()
     page = visit(app.run(), "fuse")
     button(page, "Fuse").click().run()
-    words = "Coarse images are moved 20 m west and 10 m north to lie on the fine ones and harmonised"
+    words = "Coarse images are read 20 m east and 10 m south of where their grid says and harmonised"
     assert any(words in str(caption.value) for caption in page.caption)
     assert state.corrections(Work()) == ""
 

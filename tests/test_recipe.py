@@ -304,6 +304,12 @@ def test_whatever_geojson_comes_only_a_fusion_error_comes_out(value):
             continue
 
 
+def test_an_item_of_a_product_that_is_not_here_is_refused_with_its_day():
+    body = {"source": "local", "product": "0" * 24 + ".fine", "id": "2001-05-24", "day": "2001-05-24"}
+    with pytest.raises(FusionError, match=r"key 0{24}, .* The recipe wants the image of 2001-05-24\."):
+        item_of(body)
+
+
 def test_an_item_that_is_no_object_is_refused():
     with pytest.raises(FusionError, match="'day' wants str"):
         item_of(None)

@@ -118,6 +118,47 @@ def test_too_few_pixels_noise_only_and_no_texture_are_not_enough() -> None:
         assert found.shift == (0, 0) and found.verdict.startswith("Not enough evidence"), found.verdict
 
 
+def ground(height: int, width: int, ratio: int, day: int = 1) -> Pair:
+    """Pair of bare pixels without structure, seen by a coarse sensor where it lies."""
+    data = np.random.default_rng(day).random((1, height, width), np.float32)
+    fine = Scene(data, identity_geobox(height, width), ("red",), date(2020, 5, day))
+    return Pair(aggregate(fine, ratio), fine)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "said"),
+    [(1, 1, "only 1 coarse pixel,"), (2, 2, "only 4 coarse pixels,"), (7, 7, "only 49 coarse pixels,")],
+)
+def test_an_area_of_few_coarse_pixels_is_called_small_and_none_missing(rows: int, columns: int, said: str) -> None:
+    found = report([ground(16 * rows, 16 * columns, 16)], ratio=16)
+    assert f"(the area has {said} 50 are wanted: draw a larger one)" in found.verdict
+    assert found.cards[0].count == rows * columns and not found.corrected
+
+
+def test_margins_that_leave_too_few_are_named_as_such_and_so_are_missing_pixels() -> None:
+    pair = ground(16 * 5, 16 * 10, 16)  # the four corners see less than three quarters of what they should
+    assert "of 50 coarse pixels 46 are left without the margins, 50 are wanted" in report([pair]).verdict
+    wide = ground(16 * 8, 16 * 10, 16)
+    data = wide.coarse.data.copy()
+    data[:, 1:] = np.nan
+    data[:, 0, 1:] = np.nan
+    found = report([Pair(replace(wide.coarse, data=data), wide.fine)])
+    assert "(1 coarse pixel has values in both images, 50 are wanted)" in found.verdict
+
+
+def test_one_two_and_three_dates_are_named_in_plain_words() -> None:
+    small, fine = [ground(32, 32, 16, day) for day in (1, 2, 3)], [lab_pair(day, -480, 0) for day in (3, 5)]
+    for count, said in (
+        (1, "on 2020-05-01, the only date (the"),
+        (2, "on both dates (the"),
+        (3, "on all 3 dates (the"),
+    ):
+        verdict = report(small[:count], ratio=16).verdict
+        assert verdict.startswith("Not enough evidence " + said) and verdict.count("the area has only 4") == 1
+    assert "images lie" in report(fine).verdict and "ones on both dates; reading them" in report(fine).verdict
+    assert "image lies 48" in (one := report(fine[:1]).verdict) and f"{fine[0].day}, the only date; reading it" in one
+
+
 def test_a_shift_beyond_the_search_is_not_accepted() -> None:
     box = BOX.zoom_out(16)
     good = lab_pair(5)
@@ -208,4 +249,4 @@ def test_kranj_is_too_small_to_say(test_data: Path) -> None:
         coarse = Scene.read(folder / f"coarse/{text}_18-04_kranj.tif", bands=bands, day=day, scale=1.0, nodata=-3.4e38)
         pairs.append(Pair(coarse, fine))
     found = report(pairs)
-    assert found.shift == (0, 0) and found.verdict.startswith("Not enough evidence on 2 of 2 dates")
+    assert found.shift == (0, 0) and found.verdict.startswith("Not enough evidence on both dates")

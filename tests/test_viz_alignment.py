@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from datetime import date
 
 import numpy as np
@@ -35,6 +36,14 @@ def titles(figure: go.Figure) -> tuple[str, str]:
     return figure.layout.xaxis.title.text, figure.layout.yaxis.title.text
 
 
+def says_nothing(figure: go.Figure) -> bool:
+    """Whether a figure has no axes and no data, and says why, without the word of a missing number."""
+    texts = [note.text for note in figure.layout.annotations]
+    shown = figure.layout.xaxis.visible is False and figure.layout.yaxis.visible is False and not figure.data
+    words = f"{figure.layout.title.text} {figure.layout.title.subtitle.text}"
+    return shown and texts == ["not enough coarse pixels"] and not re.search(r"\bnan\b", words)
+
+
 def test_shifts_stand_where_the_cards_say_with_two_standard_errors() -> None:
     figure = viz.shifts(report(card(), card(SECOND, dx=-100.0, doubt="flat & unclear")))
     sharp, doubtful, accepted = (
@@ -55,6 +64,7 @@ def test_the_circle_is_the_tolerance_and_the_square_a_coarse_pixel() -> None:
 def test_a_date_without_a_place_is_left_out_and_nothing_to_correct_has_no_cross() -> None:
     figure = viz.shifts(report(card(dx=math.nan, dy=math.nan, doubt="clouds"), shift=(0.0, 0.0)))
     assert [trace.name for trace in figure.data] == []
+    assert says_nothing(figure)
 
 
 def test_unknown_errors_draw_no_bar() -> None:
@@ -76,8 +86,27 @@ def test_the_peak_map_has_no_displacement_in_its_middle(unit: str) -> None:
 
 
 def test_a_peak_map_without_a_place_marks_none() -> None:
-    figure = viz.peak(np.full((5, 5), np.nan), 0.25, card(dx=math.nan), report(card()))
+    figure = viz.peak(np.full((5, 5), 0.1), 0.25, card(dx=math.nan, sharpness=math.nan), report(card()))
     assert [trace.name for trace in figure.data][1:] == ["as the grids say"]
+    assert "nan" not in figure.layout.title.subtitle.text
+
+
+def test_without_a_number_there_are_no_axes_but_a_word_why() -> None:
+    none = card(dx=math.nan, dy=math.nan, sharpness=math.nan, bands=(), gain=(), offset=(), doubt="few")
+    gone, lost = np.full((5, 5), np.nan), card(gain=(math.nan, math.nan))
+    for figure in (
+        viz.shifts(report(none, shift=(0.0, 0.0))), viz.shifts(report(shift=(0.0, 0.0))),
+        viz.peak(gone, 0.25, none, report(none)), viz.gains(report(none)), viz.gains(report(lost)),
+        viz.coarse_on_fine(gone, gone, (math.nan, math.nan), "red"),
+        viz.before_after({}, {}, "RMSE"), viz.before_after({"red": math.nan}, {"red": math.nan}, "RMSE"),
+    ):  # fmt: skip
+        assert says_nothing(figure)
+
+
+def test_a_line_that_is_not_known_is_not_drawn() -> None:
+    values = np.linspace(0, 1, 9)
+    figure = viz.coarse_on_fine(values, values, (math.nan, 0.0), "red")
+    assert [trace.name for trace in figure.data] == ["coarse pixels", "1:1"]
 
 
 def test_gains_keep_their_bands_and_dates() -> None:
@@ -103,7 +132,7 @@ def test_very_many_points_are_thinned_and_none_make_an_empty_figure() -> None:
     figure = viz.coarse_on_fine(many, many, (1.0, 0.0), "red")
     assert len(named(figure, "coarse pixels").x) <= 4000 and "10,000 coarse pixels" in figure.layout.title.subtitle.text
     empty = viz.coarse_on_fine(np.full(3, np.nan), np.zeros(3), (1.0, 0.0), "red")
-    assert len(empty.data[0].x) == 0
+    assert says_nothing(empty) and "0 coarse pixels" in empty.layout.title.subtitle.text
 
 
 def test_before_and_after_are_pairs_of_bars() -> None:

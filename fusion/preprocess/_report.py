@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from .. import _pulse
 from ..errors import FusionError
 from ..stack import Pair
-from ._seen import HERE, Fit, at, fit
+from ._seen import HERE, Fit, View, at, fit
 from ._shift import ENOUGH, RANGE, Peak, in_crs, native_of, peak_of, view_of
 
 TOLERANCE = 0.2  # coarse pixels; see the notes of report
@@ -54,7 +54,7 @@ class Card:
     used : float
         Share of the coarse pixels that were compared, 0..1.
     count : float
-        Coarse pixels with values in both images.
+        Coarse pixels with values in both images; where they are too few, those at the margins count too.
     doubt : str
         Why the card says nothing; empty where it is sharp.
     """
@@ -197,8 +197,7 @@ def _card(pair: Pair, ratio: float) -> Card:
     view = view_of(pair.coarse, pair.fine, ratio)
     total = view.coarse[0].size * view.step**2
     if view.count < ENOUGH:
-        few = f"{view.count:.0f} coarse pixels have values in both images, {ENOUGH} are wanted"
-        return Card(pair.day, count=view.count, used=view.count / total, doubt=few)
+        return Card(pair.day, count=view.there, used=view.count / total, doubt=_few(view))
     peak = peak_of(view)
     model, zero, sharpness = _around(peak)
     pixel, (dx, dy) = ratio * abs(pair.fine.geobox.affine.a), in_crs(peak.place, view, pair.fine.geobox)
@@ -226,6 +225,24 @@ def _card(pair: Pair, ratio: float) -> Card:
     )
 
 
+def _few(view: View) -> str:
+    """Why too few coarse pixels are left: the area is small, values are missing, or margins take the rest."""
+    if view.whole < ENOUGH:
+        number = _pixels(view.whole)
+        return f"the area has only {number}, {ENOUGH} are wanted: draw a larger one"
+    if view.there < ENOUGH:
+        have = "has" if round(view.there) == 1 else "have"
+        return f"{_pixels(view.there)} {have} values in both images, {ENOUGH} are wanted"
+    return (
+        f"of {_pixels(view.there)} {view.count:.0f} are left without the margins, {ENOUGH} are wanted: "
+        "draw a larger area"
+    )
+
+
+def _pixels(count: float) -> str:
+    return f"{count:.0f} coarse pixel{'' if round(count) == 1 else 's'}"
+
+
 def _around(peak: Peak) -> tuple[Fit, Fit, float]:
     """The model at the peak and without displacement, on the same pixels, and the fall of the correlation around."""
     view, (down, right) = peak.view, peak.place
@@ -250,10 +267,8 @@ def _doubt(peak: Peak, errors: np.ndarray) -> str:
 def _decide(cards: Sequence[Card], pixel: float, unit: str) -> tuple[float, float, str]:
     """``(dx, dy)`` to correct, and why."""
     sharp = [card for card in cards if card.sharp]
-    dates = "date" if len(cards) == 1 else "dates"
     if not sharp or 2 * len(sharp) < len(cards):
-        why = "; ".join(f"{card.day}: {card.doubt}" for card in cards if not card.sharp)
-        return 0.0, 0.0, f"Not enough evidence on {len(cards) - len(sharp)} of {len(cards)} {dates} ({why}): {NOTHING}."
+        return 0.0, 0.0, f"Not enough evidence on {_dates(cards, sharp=False)}: {NOTHING}."
     dx, dy = (float(np.mean([getattr(card, name) for card in sharp])) for name in ("dx", "dy"))
     where = _words(dx, dy, pixel, unit)
     away = [math.hypot(card.dx - dx, card.dy - dy) / pixel for card in sharp]
@@ -278,16 +293,30 @@ def _decide(cards: Sequence[Card], pixel: float, unit: str) -> tuple[float, floa
 def _accepted(cards: Sequence[Card], sharp: Sequence[Card], where: str) -> str:
     before, after = (float(np.mean([getattr(card, name) for card in sharp])) for name in ("r_zero", "r"))
     if len(cards) == 1:
-        lie, ones, them, dates = "image lies", "one", "it", f"{cards[0].day}, the only date"
-    elif len(sharp) == len(cards):
-        lie, ones, them, dates = "images lie", "ones", "them", f"all {len(cards)} dates"
+        lie, ones, them = "image lies", "one", "it"
     else:
-        rest = "; ".join(f"{card.day}: {card.doubt}" for card in cards if not card.sharp)
-        lie, ones, them, dates = "images lie", "ones", "them", f"{len(sharp)} of {len(cards)} dates ({rest})"
+        lie, ones, them = "images lie", "ones", "them"
     return (
-        f"The coarse {lie} {where} of the fine {ones} on {dates}; reading {them} there raises the correlation from "
-        f"{before:.2f} to {after:.2f}."
+        f"The coarse {lie} {where} of the fine {ones} on {_dates(cards, sharp=True)}; reading {them} there raises the "
+        f"correlation from {before:.2f} to {after:.2f}."
     )
+
+
+def _dates(cards: Sequence[Card], *, sharp: bool) -> str:
+    """On which dates the cards are sharp, or not, and why not; a reason common to all is said once."""
+    some, doubtful = ([card for card in cards if card.sharp is kind] for kind in (sharp, False))
+    if len(cards) == 1:
+        said = f"{cards[0].day}, the only date"
+    elif len(some) == len(cards):
+        said = "both dates" if len(cards) == 2 else f"all {len(cards)} dates"
+    else:
+        said = f"{len(some)} of {len(cards)} dates"
+    if not doubtful:
+        return said
+    reasons = {card.doubt for card in doubtful}
+    if len(doubtful) == len(cards) and len(reasons) == 1:
+        return f"{said} ({reasons.pop()})"
+    return f"{said} ({'; '.join(f'{card.day}: {card.doubt}' for card in doubtful)})"
 
 
 def _words(dx: float, dy: float, pixel: float, unit: str) -> str:

@@ -14,6 +14,7 @@ from ._aggregate import REACH
 DETAIL = 8  # the fine image is first averaged to about this many pixels per coarse pixel
 WIDTH = 0.5  # coarse pixels: standard deviation of the point-spread function before it is estimated, as in aggregate
 KNOWN = 0.75  # least share of a coarse pixel's weight that must be seen
+THERE = 0.25  # the same of a pixel that is only counted: one whose centre is a corner of the fine image
 ALMOST = 1e-6  # 1 - r^2 of images that differ by rounding only
 
 Place = tuple[float, float]  # (down, right) in coarse pixels
@@ -44,6 +45,19 @@ class View:
     def count(self) -> float:
         """The same in coarse pixels; samples between them do not count."""
         return self.samples * self.step**2
+
+    @property
+    def there(self) -> float:
+        """Coarse pixels with values in both images, those at the margins too, whose sight reaches beyond."""
+        seen = at(self, HERE, WIDTH, THERE)[0]
+        return int((np.isfinite(self.coarse[0]) & np.isfinite(seen)).sum()) * self.step**2
+
+    @property
+    def whole(self) -> float:
+        """Coarse pixels that lie on the fine image, with values or without."""
+        sides = zip((self.rows, self.columns), self.known.shape[1:], strict=True)
+        rows, columns = (int(((centres >= 0) & (centres <= size)).sum()) for centres, size in sides)
+        return rows * columns * self.step**2
 
     def seen(self, down: np.ndarray, right: np.ndarray, width: float, known: float = KNOWN) -> np.ndarray:
         """The fine image as the coarse sensor would see it at every displacement ``down x right``.

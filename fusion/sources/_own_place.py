@@ -14,6 +14,7 @@ from ..errors import FusionError
 from ._own_look import HUGE, Header, raster
 
 SAME = 0.1  # fine pixels by which two georeferences may differ and still be one
+LEFT_OUT = 0.02  # share of the fine pixels that may go without a word
 MAX_SIDE = 1500  # pixels of the piece that is correlated
 
 
@@ -119,6 +120,18 @@ def _read_piece(
         piece: np.ndarray = file.read(band + 1, window=window).astype(np.float32)
     piece[np.isin(piece, [*fills, *([] if nodata is None else [nodata])]) | (np.abs(piece) > HUGE)] = np.nan
     return piece
+
+
+def left_out(ratio: int, shape: tuple[int, int]) -> str:
+    """Say what the cut to whole coarse pixels leaves out; "" where it is next to nothing."""
+    rows, columns = (side // ratio * ratio for side in shape)
+    share = 1 - rows * columns / (shape[0] * shape[1])
+    if share <= LEFT_OUT:
+        return ""
+    return (
+        f"Of {shape[0]} x {shape[1]} fine pixels {rows} x {columns} are used, whole coarse pixels of {ratio}: "
+        f"{100 * share:.0f} % are left out; a smaller ratio leaves out less."
+    )
 
 
 def check_shapes(ratio: int, shape: tuple[int, int]) -> None:

@@ -191,6 +191,8 @@ def _ratio_of(draft: Draft, head: Header, base: Header, size: float | None) -> t
 def _imaged(draft: Draft, base: Header, size: float, ratio: int) -> Plan:
     """The images, and the checks that need all of them."""
     _own_place.check_shapes(ratio, base.shape)
+    if cut := _own_place.left_out(ratio, base.shape):
+        draft.notes.append(cut)
     images = [*_images(draft, "fine"), *_images(draft, "coarse")]
     images += _composites(draft, images)
     common = [set(image.parts) for image in images]

@@ -48,6 +48,8 @@ def shifts(report: Report, *, tolerance: float = 0.2) -> go.Figure:
         cards = [card for card in placed if card.sharp is sharp]
         if cards:
             figure.add_trace(_dates(cards, name, unit, hollow=not sharp))
+    if not placed:
+        return _empty(figure)
     if report.corrected:
         figure.add_scatter(
             x=(report.dx,), y=(report.dy,), mode="markers", name="shift to correct",
@@ -100,8 +102,12 @@ def peak(correlation: np.ndarray, step: float, card: Card, report: Report) -> go
     """
     rows, columns = correlation.shape
     unit, far = report.unit, step * report.pixel
-    note = f"the sharper the peak, the surer the place; sharpness {card.sharpness:.3f}"
+    note = "the sharper the peak, the surer the place"
+    if math.isfinite(card.sharpness):
+        note += f"; sharpness {card.sharpness:.3f}"
     figure = _figure(f"Correlation over displacement, {card.day}", *_axes(unit), note=note, height=460)
+    if not np.isfinite(correlation).any():
+        return _empty(figure)
     figure.add_heatmap(
         z=correlation,
         **dict(x0=-(columns // 2) * far, dx=far, y0=-(rows // 2) * far, dy=far),
@@ -113,7 +119,7 @@ def peak(correlation: np.ndarray, step: float, card: Card, report: Report) -> go
         x=(0.0,), y=(0.0,), mode="markers", name="as the grids say",
         marker=dict(symbol="circle-open", size=13, color="white", line=dict(width=2.5)), hoverinfo="name",
     )  # fmt: skip
-    if math.isfinite(card.dx):
+    if math.isfinite(card.dx) and math.isfinite(card.dy):
         figure.add_scatter(
             x=(card.dx,), y=(card.dy,), mode="markers", name="peak", hoverinfo="name",
             marker=dict(symbol="x-thin", size=15, line=dict(color=RED, width=3)),
@@ -129,12 +135,14 @@ def gains(report: Report) -> go.Figure:
     )  # fmt: skip
     days = [str(card.day) for card in report.cards]
     for card in report.cards:
-        if card.bands:
+        if np.isfinite(card.gain).any():
             figure.add_scatter(
                 x=card.bands, y=card.gain, name=str(card.day), mode="markers", customdata=card.offset,
                 marker=dict(size=11, color=colour_of(str(card.day), days), line=dict(color=INK, width=0.5)),
                 hovertemplate="%{x}: gain %{y:.3f}, offset %{customdata:.4f}<extra>" + str(card.day) + "</extra>",
             )  # fmt: skip
+    if not figure.data:
+        return _empty(figure)
     figure.add_hline(y=1, line=dict(color=INK, dash="dash", width=2))
     return figure.update_layout(showlegend=True)
 
@@ -159,19 +167,21 @@ def coarse_on_fine(
         f"Coarse against fine, {band}", "Fine as seen by the coarse sensor (reflectance)", "Coarse (reflectance)",
         note=escape(f"{shown}{'; ' + note if note else ''}"), height=440,
     )  # fmt: skip
+    if not x.size:
+        return _empty(figure)
     figure.add_scattergl(
         x=x[::every], y=y[::every], mode="markers", name="coarse pixels", marker=dict(size=4, color=BLUE, opacity=0.5),
         hovertemplate="fine %{x:.3f}, coarse %{y:.3f}<extra></extra>",
     )  # fmt: skip
-    if x.size:
-        low, high = (float(v) for v in np.percentile(np.concatenate([x, y]), (0.2, 99.8)))
-        ends = np.array([low, high])
-        figure.add_scatter(x=ends, y=ends, mode="lines", name="1:1", line=dict(color=INK, dash="dash", width=2))
+    low, high = (float(v) for v in np.percentile(np.concatenate([x, y]), (0.2, 99.8)))
+    ends = np.array([low, high])
+    figure.add_scatter(x=ends, y=ends, mode="lines", name="1:1", line=dict(color=INK, dash="dash", width=2))
+    if all(map(math.isfinite, line)):
         figure.add_scatter(
             x=ends, y=line[0] * ends + line[1], mode="lines", name="regression", line=dict(color=RED, width=2)
         )
-        room = 0.05 * max(high - low, 1e-4)
-        figure.update_xaxes(range=[low - room, high + room]).update_yaxes(range=[low - room, high + room])
+    room = 0.05 * max(high - low, 1e-4)
+    figure.update_xaxes(range=[low - room, high + room]).update_yaxes(range=[low - room, high + room])
     return figure.update_layout(showlegend=True)
 
 
@@ -180,6 +190,8 @@ def before_after(
 ) -> go.Figure:
     """Show one number per band before and after a correction as pairs of bars; lower is better."""
     figure = _figure(title, "Band (name)", f"RMSE ({unit})", note="lower is better", height=380)
+    if not any(map(math.isfinite, (*before.values(), *after.values()))):
+        return _empty(figure)
     for name, values, colour in (("before", before, ORANGE), ("after", after, BLUE)):
         figure.add_bar(
             name=name, x=tuple(values), y=tuple(values.values()),
@@ -187,6 +199,14 @@ def before_after(
             hovertemplate=f"%{{x}}: %{{y:.4f}} {unit}<extra>{name}</extra>",
         )  # fmt: skip
     return figure.update_layout(barmode="group", showlegend=True)
+
+
+def _empty(figure: go.Figure) -> go.Figure:
+    """No axes, which would run from -1 to 4, but a word why there is nothing."""
+    figure.add_annotation(
+        text="not enough coarse pixels", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font_size=15
+    )
+    return figure.update_xaxes(visible=False).update_yaxes(visible=False).update_layout(showlegend=False)
 
 
 def _equal(figure: go.Figure, reach: float) -> go.Figure:
