@@ -86,14 +86,18 @@ with frame.page(
     if not fused:
         st.info("Nothing is fused yet with the chosen methods, so there are only inputs and, where known, the truth.")
         st.page_link("pages/fuse.py", label="Go to Fuse", icon=":material/merge:")
-    shown, rows = views.readable(*views.inputs(work))
-    layers = views.layers(work) if shown else {}
+    recipe, truth = views.inputs(work)
+    there, rows = views.readable(recipe, [] if work.remote else truth)
+    if there and work.remote and not rows:
+        views.offer(recipe, truth)
+    layers = views.layers(work, images=there)
     if layers:
-        mode = remembered(st.radio, "Show as", ("swipe", "side by side"), name="mode", default="swipe", horizontal=True)
-        chosen = choose_layers(layers, mode)
+        modes = ("swipe", "side by side") if len(layers) > 1 else ("side by side",)
+        mode = remembered(st.radio, "Show as", modes, name="mode", default=modes[0], horizontal=True)
+        chosen = choose_layers(layers, mode) if len(layers) > 1 else list(layers)
         bands, percent = views.controls(work, "compare")
         limits = viz.limits([shown.scene for shown in layers.values()], bands, percent=percent)
-        if len(chosen) < 2:
+        if len(chosen) < min(2, len(layers)):
             st.info("Choose at least two layers.")
         else:
             click = maps.compare_maps(
@@ -108,9 +112,10 @@ with frame.page(
             st.html(viz.legend(bands, limits))
         st.subheader("Spectrum of a pixel")
         show_spectrum(layers)
-        if fused:
+        if fused and there:
             st.subheader("Why this pixel?")
             why.show(work)
-        st.subheader("Difference map")
-        show_difference(layers)
+        if len(layers) > 1:
+            st.subheader("Difference map")
+            show_difference(layers)
     runs.wait(rows)

@@ -7,11 +7,12 @@ import numpy as np
 import streamlit as st
 
 from fusion import methods, propose, sources, viz
+from fusion.area import clip
 from fusion.errors import FusionError
 from fusion.methods import Method
 from fusion.recipe import Recipe
 from fusion.scene import Scene
-from pages._shared import downloads, frame, maps, messages, runs, state, times, views
+from pages._shared import checks, downloads, frame, maps, messages, runs, state, times, views
 from pages._shared.catalogue import ordered
 from pages._shared.forms import bound, form, remembered
 
@@ -79,13 +80,22 @@ def show(work: state.Work, found: list[tuple[Method, Scene]]) -> None:
     st.markdown(f"**{method.title}, predicted {scene.day}**{note}")
     maps.compare_maps("fused", layers=[views.layer(method.title, scene, bands, limits)], mode="side", height=460)
     st.html(viz.legend(bands, limits))
-    missing = 1 - scene.valid
     st.caption(
         f"{scene.shape[2]} x {scene.shape[1]} pixels of {work.fine.resolution:g} m, {len(scene.bands)} bands, surface "
-        + (f"reflectance; {missing:.1%} have no value (clouds, gaps, outside the area)." if missing else "reflectance.")
-        + f" {state.corrections(work)}"
+        f"reflectance.{lacking(work, scene, state.recipe(work, method))} {state.corrections(work)}"
     )
     take_home(work, method, scene, viz.rgba(scene, bands, limits))
+
+
+def lacking(work: state.Work, scene: Scene, recipe: Recipe) -> str:
+    """Which share of the drawn area has no value, and why; empty where all of it has one."""
+    ones = np.ones((1, *scene.shape[1:]), np.float32)
+    inside = np.isfinite(clip(Scene(ones, scene.geobox, ("inside",), scene.day), recipe.area).data[0])
+    share = 1 - np.isfinite(scene.data).all(axis=0)[inside].mean()
+    if not share:
+        return ""
+    edge = ", or an edge that the shifted coarse images do not reach" if any(work.shift) else ""
+    return f" {share:.1%} of the area has no value (clouds, gaps{edge}). {checks.unreached(recipe, (0, 0))}".rstrip()
 
 
 def take_home(work: state.Work, method: Method, scene: Scene, rgba: np.ndarray) -> None:

@@ -86,8 +86,8 @@ def shift(moving: Scene, fixed: Scene, *, ratio: float | None = None) -> tuple[f
     view = view_of(moving, fixed, ratio)
     if view.count < ENOUGH:
         raise FusionError(
-            f"A shift wants at least {ENOUGH} coarse pixels with values in both images, got {view.count:.0f} on "
-            f"{moving.day}: take a larger or clearer area."
+            f"A shift wants at least {ENOUGH} coarse pixels with values in both images, without the margins, got "
+            f"{view.count:.0f} on {moving.day}: take a larger or clearer area."
         )
     return in_crs(peak_of(view).place, view, fixed.geobox)
 

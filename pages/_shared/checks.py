@@ -18,6 +18,8 @@ from fusion.stack import Pair, Stack
 from . import accounts, runs, state
 from .jobs import Progress, Shelf
 from .jobs import Work as JobWork
+from .shifts import fine_unit as fine_unit
+from .shifts import where as where
 
 MOST_DAYS = 12  # read and compared in one go
 CLEAR = 0.5  # share that may be missing of a day that is compared beside the pairs
@@ -202,17 +204,6 @@ def line_of(seen: np.ndarray, coarse: np.ndarray) -> tuple[float, float]:
     return float(gain), float(offset)
 
 
-def side(value: float, plus: str, minus: str, unit: str) -> str:
-    """A displacement in words, such as "240 m east"."""
-    number = f"{abs(value):.0f}" if unit == "m" else f"{abs(value):.3g}"
-    return f"{number} {unit} {plus if value >= 0 else minus}"
-
-
-def where(shift: tuple[float, float], unit: str) -> str:
-    """A shift in words, such as "240 m east and 3 m south"."""
-    return f"{side(shift[0], 'east', 'west', unit)} and {side(shift[1], 'north', 'south', unit)}"
-
-
 def rows(checked: Checked, ratio: int) -> list[dict[str, str]]:
     """One row per date for the overview."""
     pixel, unit = checked.report.pixel, checked.report.unit
@@ -297,13 +288,6 @@ def unreached(recipe: Recipe, more: tuple[float, float]) -> str:
     shift = (recipe.shift[0] + more[0], recipe.shift[1] + more[1])
     coarse = [recipe.target, *(pair[0] for pair in recipe.pairs)]
     return local.unreached(coarse, recipe.geobox.zoom_out(recipe.ratio), recipe.area, shift).words
-
-
-def fine_unit(work: state.Work) -> str:
-    """Unit of the grid: "m", or "degrees" where the fine images come on such a grid."""
-    box = work.fine.geobox
-    crs = box.crs if box is not None else None
-    return "m" if crs is None or crs.projected else "degrees"
 
 
 def add_shift(work: state.Work, more: tuple[float, float]) -> tuple[float, float]:

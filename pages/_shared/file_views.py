@@ -84,7 +84,7 @@ def looks(shown: Proposal) -> None:
     place, pictures = frame.halves("looks") if outlines else (None, st.container())
     if place is not None:
         with place:
-            maps.draw_map("own", area=None, footprints=outlines, height=380)
+            maps.draw_map("own", area=None, footprints=outlines, drawing=False, height=380)
             st.caption("Where the files say they lie. The area to fuse is drawn on the Area page.")
     with pictures:
         if not known:
@@ -157,7 +157,8 @@ def ask(question: Question) -> Any:
     kind, key = question.id.partition(":")[0], f"own-q-{files.turn()}-{question.id}"
     st.markdown(f"**{messages.plain(question.text)}**")
     st.caption(f"Why this is asked: {messages.plain(question.why)}.")
-    values, words = [value for value, _ in question.choices], dict(question.choices)
+    values = [value for value, _ in question.choices]
+    words = {value: LEFT_OUT if text == "aside" else text for value, text in question.choices}
     at = values.index(question.suggestion) if question.suggestion in values else None
     name = f"Answer to: {messages.plain(question.text)}"
     if kind == "day":
@@ -171,10 +172,15 @@ def ask(question: Question) -> Any:
     if values:
         return st.selectbox(
             name, values, at, key=key, label_visibility="collapsed", accept_new_options=True,
-            format_func=lambda value: f"{value}: {words[value]}" if words.get(value, value) != value else value,
+            format_func=lambda value: choice(value, words.get(value, value)),
             placeholder="Choose, or type another answer",
         )  # fmt: skip
     return st.text_input(name, question.suggestion or "", key=key, label_visibility="collapsed")
+
+
+def choice(value: str, words: str) -> str:
+    """A choice in a list: its value with what it means, each thing once."""
+    return words if words.startswith(value) else f"{value}: {words}"
 
 
 def footprints(shown: Proposal) -> list[tuple[str, Ring]]:

@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 import fusion
+from fusion import sources
 from fusion._assets import asset
 from fusion.area import grid
 from fusion.errors import FusionError
@@ -55,14 +56,17 @@ def page(title: str, lead: str, *, images: bool = False) -> Iterator[state.Work]
     st.markdown(lead)
     top = st.container()  # always there, so that a message does not shift what follows and close what is open
     with top:
-        for message in messages.complaints():
-            messages.error(message)
+        old, late = st.empty(), st.empty()  # drawn at once: what was said before must not stay while a new try runs
+        if waiting := messages.complaints():
+            with old.container():
+                for message in waiting:
+                    messages.error(message)
     if images and not scenes.at_hand(work):
         st.stop()
     try:
         yield work
     except FusionError as error:
-        with top:
+        with late:
             messages.error(str(error))
 
 
@@ -88,7 +92,7 @@ def _sidebar(work: state.Work) -> None:
 def summary(work: state.Work) -> list[str]:
     """Area, dates and methods in a few words each."""
     lines = [
-        f"**Source** {work.source}",
+        f"**Source** {sources.get(work.source).TITLE}",
         f"**Area** {_size(work)}",
         f"**Target** {work.target or 'not chosen'}",
         f"**Pairs** {', '.join(map(str, work.pairs)) or 'not chosen'}",
@@ -107,8 +111,12 @@ def _size(work: state.Work) -> str:
     except FusionError:  # said on the page that needs the grid
         return "too large, or outside the images"
     height, width = geobox.shape
-    size = f"{width * work.fine.resolution / 1000:g} x {height * work.fine.resolution / 1000:g} km"
-    return f"{size}, {width} x {height} fine pixels, ratio {ratio}"
+    sides = " x ".join(_kilometres(side * work.fine.resolution / 1000) for side in (width, height))
+    return f"{sides} km, {width} x {height} fine pixels, ratio {ratio}"
+
+
+def _kilometres(length: float) -> str:
+    return f"{length:.3g}" if length < 999.5 else f"{length:.0f}"
 
 
 def paper(text: str) -> str:

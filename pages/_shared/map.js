@@ -129,13 +129,15 @@ class Widget {
 
   fit() {
     const [map] = this.maps;
-    this.unseen = map.getSize().x === 0; // in a closed tab or expander: fit when it opens
+    const { x, y } = map.getSize();
+    this.unseen = Math.min(x, y) <= 48; // in a closed tab, or not laid out yet; less than the padding shows the world
     if (this.unseen) return;
     this.quietly(() => map.fitBounds(this.target(), { padding: [24, 24], maxZoom: 19, animate: false }));
     this.kept.fitted = this.target().toBBoxString();
   }
 
   resize() {
+    if (!this.stage.clientWidth) return; // hidden, or on its way off the page: what was seen last is kept
     this.quietly(() => this.maps.forEach((map) => map.invalidateSize({ animate: false, pan: true })));
     if (this.unseen || (this.kept.fitted && this.kept.fitted === this.target().toBBoxString())) this.fit();
   }
@@ -192,14 +194,9 @@ class Widget {
 class DrawMap extends Widget {
   constructor(root, data) {
     super(root, data);
-    this.tools = {
-      rectangle: this.button("rectangle", "Rectangle", "Draw a rectangle", () => this.toggle("rectangle")),
-      polygon: this.button("polygon", "Polygon", "Draw a polygon", () => this.toggle("polygon")),
-    };
-    for (const tool of Object.values(this.tools)) tool.setAttribute("aria-pressed", "false");
-    this.clearButton = this.button("clear", "Clear", "Clear the area", () => this.clear());
-    this.zoomButtons("area");
-    const map = this.addMap("Map to draw an area");
+    if (data.drawing) this.drawButtons();
+    this.zoomButtons(data.drawing ? "area" : "images");
+    const map = this.addMap(data.drawing ? "Map to draw an area" : "Map of where the images lie");
     const frame = map.getContainer().parentElement;
     this.hint = node("div", "hint", frame, { role: "status", "data-testid": "map-hint" });
     this.notice = node("div", "notice", frame, { role: "alert", "data-testid": "map-notice" });
@@ -213,6 +210,15 @@ class DrawMap extends Widget {
     this.sketch = L.layerGroup().addTo(map);
     this.addPen(map);
     this.box.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  drawButtons() {
+    this.tools = {
+      rectangle: this.button("rectangle", "Rectangle", "Draw a rectangle", () => this.toggle("rectangle")),
+      polygon: this.button("polygon", "Polygon", "Draw a polygon", () => this.toggle("polygon")),
+    };
+    for (const tool of Object.values(this.tools)) tool.setAttribute("aria-pressed", "false");
+    this.clearButton = this.button("clear", "Clear", "Clear the area", () => this.clear());
   }
 
   addWorld(map) {
@@ -251,7 +257,7 @@ class DrawMap extends Widget {
   showArea(ring) {
     this.shown = ring;
     this.area.clearLayers();
-    this.clearButton.disabled = !ring;
+    if (this.clearButton) this.clearButton.disabled = !ring;
     if (!ring) return;
     for (const className of ["casing", "area"]) {
       L.polygon(latLngs(ring), { className, interactive: false }).addTo(this.area);

@@ -45,10 +45,12 @@ def draw_map(
     layers: Sequence[Layer] = (),
     world: bool = True,
     tiles: bool = False,
+    drawing: bool = True,
     height: int = 460,
 ) -> AreaEdit | None:
     """Show an area on a map where a rectangle or polygon can be drawn; return the person's edit, once, else None.
 
+    Without `drawing` the map only shows: it has no tools to draw with.
     Zoom and centre stay through reruns, other layers and page switches, as long as the browser's tab is open.
     """
     name = f"map-{key}"
@@ -63,6 +65,7 @@ def draw_map(
         "footprints": [[title, [list(point) for point in ring]] for title, ring in footprints],
         "layers": [asdict(layer) for layer in layers],
         "tiles": tiles,
+        "drawing": drawing,
         # a new number after every edit, so that a refused area is drawn over by the one that stays
         "turn": st.session_state.get(f"{name}-turn", 0),
     }

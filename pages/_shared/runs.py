@@ -231,7 +231,7 @@ def wait(rows: Rows) -> None:
 
 
 def _row(job: Job) -> DeltaGenerator:
-    bar, button = st.columns([5, 1], vertical_alignment="center")
+    bar, button = st.columns([3, 1], vertical_alignment="center")
     button.button("Cancel", key=f"cancel-{job.key}", on_click=_cancel, args=(job,), width="stretch", disabled=job.over)
     row = bar.empty()
     row.progress(job.fraction, text=_words(job))

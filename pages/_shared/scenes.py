@@ -37,6 +37,9 @@ def at_hand(work: state.Work) -> bool:
         return False
     if not work.remote or (work.area is not None and state.searched(work)):
         return True
+    if work.area is not None and (rows := runs.show([_job(work)])):
+        st.info("The search is running. This page goes on by itself when it is over.", icon=":material/search:")
+        runs.wait(rows)
     todo = "draw an area and search its images" if work.area is None else "search the images of the area"
     st.info(f"Nothing to work with yet: {todo} on the Area page.")
     st.page_link("pages/area.py", label="Go to Area", icon=":material/crop_free:")
@@ -209,7 +212,7 @@ def say_what_is_read(work: state.Work) -> None:
         column.metric(label, value)
     if work.remote:
         st.caption("How long reading takes depends on the network; what was read before is not asked for again.")
-    if work.target is not None and work.pairs:
+    if work.target is not None and work.pairs and state.searched(work):
         with st.container(horizontal=True):
             st.page_link("pages/fuse.py", label="Continue to Fuse", icon=":material/arrow_forward:")
             st.page_link("pages/check.py", label="Check the pairs first", icon=":material/fact_check:")
@@ -219,7 +222,8 @@ def say_grid(work: state.Work) -> None:
     """Both grids and their ratio in words."""
     geobox, ratio = grid(work.ring, work.fine, work.coarse)
     height, width = geobox.shape
-    place = "" if geobox.crs is None else f" in {geobox.crs.proj.name}"
+    name = "" if geobox.crs is None else geobox.crs.proj.name
+    place = " in a projection without a name" if name == "unknown" else f" in {name}" if name else ""
     st.caption(
         plain(
             f"Fine grid: {width:,} x {height:,} pixels of {work.fine.resolution:g} m{place}. Coarse grid: "

@@ -25,6 +25,7 @@ from .finds import found, search_key
 from .finds import search as search
 from .finds import searched as searched
 from .messages import complain, plain
+from .shifts import fine_unit, where
 
 PARAMETER = "w"  # of the address
 DEFAULT_METHODS = ("delta", "starfm")
@@ -242,12 +243,14 @@ def change(**parts: Any) -> None:
 
 
 def choose_source(name: str) -> None:
-    """Take another source; area and dates stay where both cover the world."""
+    """Take another source; area, days and pairs stay where both cover the world, until a search says otherwise."""
     old = work()
     if name == old.source:
         return
-    kept = {"area": old.area, "dates": old.dates} if old.remote and sources.is_remote(name) else {"area": None}
-    change(**{"source": name, "options": (), "fine_name": "", "coarse_name": "", "target": None, "pairs": (), **kept})
+    kept: dict[str, Any] = {"area": None, "target": None, "pairs": ()}
+    if old.remote and sources.is_remote(name):
+        kept = {"area": old.area, "dates": old.dates, "target": old.target, "pairs": old.pairs}
+    change(source=name, options=(), fine_name="", coarse_name="", **kept)
 
 
 def _named(draft: Work) -> Work:
@@ -373,13 +376,7 @@ def corrections(draft: Work) -> str:
     """What is done to the coarse images before they are fused, in words; empty where nothing is."""
     words = []
     if any(draft.shift):
-        east, north = draft.shift
-        sides = [
-            f"{abs(part):g} m {names[part < 0]}"
-            for part, names in ((east, ("west", "east")), (north, ("south", "north")))
-            if part
-        ]
-        words.append(f"moved {' and '.join(sides)} to lie on the fine ones")
+        words.append(f"read {where(draft.shift, fine_unit(draft))} of where their grid says")
     if draft.harmonise:
         words.append("harmonised with the fine sensor band by band")
     return f"Coarse images are {' and '.join(words)}." if words else ""

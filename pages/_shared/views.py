@@ -58,8 +58,8 @@ def readable(recipe: Recipe, more: Sequence[Item] = ()) -> tuple[bool, runs.Rows
     if not sources.is_remote(recipe.target.source):
         return runs.kept(recipe, more) or state.may_read(), []
     rows = runs.show([runs.read_key(recipe)])
-    if runs.kept(recipe, more) and not rows:
-        return True, []
+    if runs.kept(recipe, more):
+        return True, rows
     if not rows:
         plan = propose.plan_read(recipe)
         st.info(
@@ -70,6 +70,22 @@ def readable(recipe: Recipe, more: Sequence[Item] = ()) -> tuple[bool, runs.Rows
             runs.read(recipe, more)
             st.rerun()
     return False, rows
+
+
+def offer(recipe: Recipe, more: Sequence[Item]) -> None:
+    """The button that reads each of `more` images that is not at hand beside a remote recipe's own."""
+    for item in more:
+        there = runs.kept_image(item, recipe) is not None
+        if there and st.session_state.get("offered") == item:
+            del st.session_state["offered"]
+            st.session_state.pop("layers", None)  # it was asked for to be looked at
+        elif not there and st.button(
+            f"Read the fine image of {item.day} (truth)", icon=":material/download:",
+            help="The source has a sharp image of this day: read it to see how near the results come.",
+        ):  # fmt: skip
+            st.session_state["offered"] = item
+            runs.read(recipe, [item])
+            st.rerun()
 
 
 def inputs(work: state.Work) -> tuple[Recipe, list[Item]]:
@@ -85,8 +101,13 @@ def inputs(work: state.Work) -> tuple[Recipe, list[Item]]:
     return recipe, [] if item is None else [item]
 
 
-def layers(work: state.Work) -> dict[str, Shown]:
-    """Everything that can be shown for the work, by name: inputs, each finished result, the truth where known."""
+def layers(work: state.Work, *, images: bool = True) -> dict[str, Shown]:
+    """Everything that can be shown for the work, by name: inputs, each finished result, the truth where known.
+
+    Without `images` it is the results only; a remote truth that is not read yet is left out.
+    """
+    if not images:
+        return {method.title: Shown("result", scene) for method, scene in results(work)}
     recipe, truth = inputs(work)
     stack = runs.stack(recipe)
     out = {
@@ -98,6 +119,8 @@ def layers(work: state.Work) -> dict[str, Shown]:
     out[f"Coarse {stack.day} (target{note})"] = Shown("coarse", target)
     out |= {method.title: Shown("result", scene) for method, scene in results(work)}
     for item in truth:
+        if sources.is_remote(item.source) and runs.kept_image(item, recipe) is None:
+            continue
         out[f"Truth {stack.day}"] = Shown("truth", runs.image(item, recipe))
     return out
 
