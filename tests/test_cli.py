@@ -56,9 +56,15 @@ def recipe(folder):
 
 
 def process(*arguments, **options):
-    """Start the command line as a process of its own."""
+    """Start the command line as a process of its own, which hears Ctrl-C even if these tests run in the background."""
     environment = {**os.environ, "PYTHONPATH": str(Path(fusion.__file__).parents[1])}
-    return subprocess.Popen([sys.executable, "-m", "fusion", *arguments], env=environment, **options)
+    command = [sys.executable, "-m", "fusion", *arguments]
+    return subprocess.Popen(command, env=environment, preexec_fn=hears, **options)
+
+
+def hears():
+    """Undo what a shell does to commands in the background: they are deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def failure(capsys, *arguments):

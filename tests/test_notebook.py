@@ -43,8 +43,8 @@ def outputs(notebook: Any) -> list[Any]:
 
 def numbers(notebook: Any) -> list[str]:
     """Return the printed lines and tables."""
-    texts = [o["text"] for o in outputs(notebook) if o.output_type == "stream"]
-    return texts + [o["data"]["text/html"] for o in outputs(notebook) if "text/html" in o.get("data", {})]
+    text = "".join(o["text"] for o in outputs(notebook) if o.output_type == "stream")  # pieces come as time has it
+    return text.splitlines() + [o["data"]["text/html"] for o in outputs(notebook) if "text/html" in o.get("data", {})]
 
 
 def test_the_notebook_runs_without_a_word_on_stderr(executed: Any) -> None:
