@@ -129,6 +129,7 @@ with frame.page("Fuse", "Choose one or more methods, run them, and see what they
         pressed = st.button("Fuse", type="primary", disabled=not recipes, icon=":material/merge:")
         times.show(recipes, reading(recipes[:1]))
     if pressed:
+        state.wanted()
         runs.start(recipes)
     rows = runs.show(recipes)
     if found := views.results(work):

@@ -267,6 +267,11 @@ def _named(draft: Work) -> Work:
     )
 
 
+def wanted() -> None:
+    """Note that the person has asked for this work: from now on its images may be read to be shown."""
+    st.session_state["linked"] = False
+
+
 def may_read() -> bool:
     """Whether images may be read just to be shown: a link alone reads nothing, so a person is asked first."""
     if st.session_state.get("linked"):
