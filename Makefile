@@ -22,13 +22,13 @@ app: env  ## start the app
 	echo "Starting Meantime; stop it with Ctrl-C."
 	exec $(PYTHON) -m streamlit run app.py $(if $(PORT),--server.port $(PORT))
 
-# What drives a browser is timed by a person's patience, so it runs alone; the rest takes two processors.
+# Two processes; what drives a browser comes after the rest, for pages that compete with kernels are slow.
 test: env-dev browser  ## everything that must pass; pytest last, so that its closing line ends the output
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy fusion
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not browser"
-	exec $(PYTHON) -m pytest -m browser
+	exec $(PYTHON) -m pytest -n 2 --dist loadfile -m browser
 
 format: env-dev  ## format the code
 	$(PYTHON) -m ruff check --fix-only --quiet
