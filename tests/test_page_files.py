@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -125,6 +126,11 @@ def test_a_data_set_of_the_session_can_be_chosen_again(
     app: AppTest, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = press(looked(app, folder, monkeypatch), "Use these files")
+    for _ in range(50):  # they are added by a job, and then the Area page opens
+        if any(box.label == "Source of images" for box in page.selectbox):
+            break
+        time.sleep(0.1)
+        page = page.run()
     key = page.session_state["work"].options
     next(box for box in page.selectbox if box.label == "Source of images").set_value("sample").run()
     assert page.session_state["work"].source == "sample"
