@@ -104,13 +104,24 @@ def looked(app: AppTest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AppTe
     return press(page, "Look at this folder")
 
 
+def used(page: AppTest) -> AppTest:
+    """Press the button; the files are added by a job, and then the Area page opens."""
+    page = press(page, "Use these files")
+    for _ in range(50):
+        if any(box.label == "Source of images" for box in page.selectbox):
+            break
+        time.sleep(0.1)
+        page = page.run()
+    return page
+
+
 def test_a_folder_becomes_a_data_set_and_the_work(app: AppTest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = looked(app, folder, monkeypatch)
     assert (
         "Ready: pairs 3, coarse days without a fine image 0; bands red, nir; fine pixels of 30 m, 8 to a coarse one"
         in texts(page)
     )
-    page = press(page, "Use these files")
+    page = used(page)
     work = page.session_state["work"]
     key = dict(work.options)["dataset"]
     assert work.source == "local" and re.fullmatch(r"[0-9a-f]{24}", key)
@@ -125,12 +136,7 @@ def test_a_folder_becomes_a_data_set_and_the_work(app: AppTest, folder: Path, mo
 def test_a_data_set_of_the_session_can_be_chosen_again(
     app: AppTest, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = press(looked(app, folder, monkeypatch), "Use these files")
-    for _ in range(50):  # they are added by a job, and then the Area page opens
-        if any(box.label == "Source of images" for box in page.selectbox):
-            break
-        time.sleep(0.1)
-        page = page.run()
+    page = used(looked(app, folder, monkeypatch))
     key = page.session_state["work"].options
     next(box for box in page.selectbox if box.label == "Source of images").set_value("sample").run()
     assert page.session_state["work"].source == "sample"
