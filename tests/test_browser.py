@@ -398,13 +398,13 @@ def test_cancel_works_within_two_seconds_and_frees_the_queue(chromium: Browser, 
         pressed = time.monotonic()
         cancel.click()
         cancel.wait_for(state="detached", timeout=10_000)
-        assert time.monotonic() - pressed < 5  # 2 are promised; two tests at a time share the machine here
+        assert time.monotonic() - pressed < 2
         browser.idle(page)
         assert "Nothing fused yet" in page.get_by_test_id("stMain").inner_text()
         with browser.visit(chromium, linked(url, "fuse", Work(methods=(methods.get("nearest")(),)))) as other:
             begun = time.monotonic()
             fuse(other, 10)
-            assert time.monotonic() - begun < 15
+            assert time.monotonic() - begun < 5
 
 
 def test_a_closed_tab_frees_the_queue(chromium: Browser, url: str) -> None:
@@ -417,7 +417,7 @@ def test_a_closed_tab_frees_the_queue(chromium: Browser, url: str) -> None:
             waiting.get_by_text("Delta: waiting, 1 before it").wait_for(timeout=10_000)
         closed = time.monotonic()
         result_link(waiting).wait_for(timeout=20_000)
-        assert time.monotonic() - closed < 20  # the grace time of a closed tab is 5 s
+        assert time.monotonic() - closed < 12  # the grace time of a closed tab is 5 s
 
 
 # Bad input

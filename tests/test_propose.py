@@ -1,37 +1,15 @@
 """propose: pairs, first target, what will be read, a recipe in one call."""
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import fusion
-from fusion import FusionError, Item, pairing, propose
+from fusion import FusionError, Item, propose
 from fusion.area import rectangle
-
-TARGET = date(2020, 6, 30)
-
-
-def series(*days: tuple[int, float | None], product: str = "fine") -> list[Item]:
-    """Items of days relative to the target, with their cloud share."""
-    when = [(TARGET + timedelta(days=offset), cloud) for offset, cloud in days]
-    return [Item("here", product, f"{product}-{day}", day, cloud) for day, cloud in when]
-
-
-def both(*days: tuple[int, float | None]) -> tuple[list[Item], list[Item]]:
-    return series(*days), series(*days, product="coarse")
-
-
-def offsets(pairs: list[pairing.ItemPair]) -> list[int]:
-    assert all(coarse.product == "coarse" and fine.product == "fine" for coarse, fine in pairs)
-    assert all(coarse.day == fine.day for coarse, fine in pairs)
-    return [(coarse.day - TARGET).days for coarse, _ in pairs]
-
-
-def proposed(fine: list[Item], coarse: list[Item], count: int = 2) -> list[int]:
-    return offsets(pairing.propose(fine, coarse, TARGET, count)[0])
 
 
 def test_what_will_be_read_is_counted() -> None:

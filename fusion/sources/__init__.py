@@ -58,6 +58,37 @@ class Item:
                 )
 
 
+def check_bounds(bounds: Bounds) -> Bounds:
+    """Return the bounds of a search, west, south, east and north in degrees, as floats.
+
+    Raises
+    ------
+    FusionError
+        If they are no rectangle on the globe.
+    """
+    west, south, east, north = (float(side) for side in bounds)
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise FusionError(
+            f"A search wants bounds (west, south, east, north) in degrees, got {tuple(bounds)}: "
+            "west must be less than east and south less than north, within -180..180 and -90..90. "
+            "An area across 180 degrees is searched in two halves."
+        )
+    return west, south, east, north
+
+
+def check_area(bounds: Bounds | None) -> Bounds:
+    """Return the bounds of a search over the world, which wants some.
+
+    Raises
+    ------
+    FusionError
+        If there are none, or they are no rectangle on the globe.
+    """
+    if bounds is None:
+        raise FusionError("A search of satellite images wants an area: draw one, or give bounds in degrees.")
+    return check_bounds(bounds)
+
+
 class Source(Protocol):
     """What a source module offers.
 

@@ -55,18 +55,6 @@ def make_id(indices: Sequence[str], kept: Sequence[str]) -> str:
     return text
 
 
-def area(bounds: Bounds | None) -> Bounds:
-    if bounds is None:
-        raise FusionError("A search in Earth Engine wants an area, got none: draw one, or give bounds in degrees.")
-    west, south, east, north = bounds
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise FusionError(
-            f"A search wants bounds (west, south, east, north) in degrees, got {tuple(bounds)}: west must be less than "
-            "east and south less than north. An area across 180 degrees is searched in two halves."
-        )
-    return bounds
-
-
 def cells(row: Product, area: Bounds) -> tuple[int, int]:
     """Cells across and down, no smaller than the collection's pixels."""
     west, south, east, north = area

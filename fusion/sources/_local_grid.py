@@ -6,7 +6,7 @@ from odc.geo.geom import box
 
 from ..errors import FusionError
 from ..scene import ROI, Scene
-from . import Bounds
+from . import Bounds, check_bounds
 from ._regrid import regrid
 
 SLACK = 0.5  # pixels of the image by which a grid may reach beyond it
@@ -23,13 +23,7 @@ def window(native: GeoBox, bounds: Bounds | None) -> ROI | None:
     """
     if bounds is None:
         return slice(0, native.shape[0]), slice(0, native.shape[1])
-    west, south, east, north = bounds
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise FusionError(
-            f"A search wants bounds (west, south, east, north) in degrees, got {tuple(bounds)}: "
-            "west must be less than east and south less than north, within -180..180 and -90..90."
-        )
-    outline = box(west, south, east, north, "EPSG:4326") & native.geographic_extent
+    outline = box(*check_bounds(bounds), "EPSG:4326") & native.geographic_extent
     if outline.is_empty or not outline.area:
         return None
     corners = outline.to_crs(str(native.crs)).boundingbox

@@ -24,7 +24,7 @@ from .._pulse import report, stop_if_asked
 from ..errors import FusionError
 from ..products import product as row_of
 from ..scene import Scene
-from . import Bounds, Dates, Item, _ee_calls, _ee_graphs, _ee_images, _ee_items, _ee_pixels, _ee_sign_in
+from . import Bounds, Dates, Item, _ee_calls, _ee_graphs, _ee_images, _ee_items, _ee_pixels, _ee_sign_in, check_area
 from ._ee_items import Options
 from ._ee_sign_in import HELP, YOURS, Identity
 from ._granules import Granule, mosaic
@@ -146,7 +146,7 @@ def search(
     ('LC08_190028_20200701', 0.12)
     """
     row = row_of("earthengine", product)
-    area = _ee_items.area(bounds)
+    area = check_area(bounds)
     sign_in()
     kept = options.kept(row)
     days = [(day, list(group)) for day, group in groupby(_listed(row, area, dates), key=lambda found: found[0])]

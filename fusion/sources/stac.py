@@ -30,7 +30,7 @@ from ..params import check_params, param
 from ..products import of_source
 from ..products import product as row_of
 from ..scene import Scene
-from . import Bounds, Dates, Item, _stac_catalogues, _stac_items, _stac_web
+from . import Bounds, Dates, Item, _stac_catalogues, _stac_items, _stac_web, check_area
 from ._granules import mosaic
 from ._stac_granules import Place, granule, seen
 
@@ -122,7 +122,7 @@ def search(
     >>> search("landsat", (14.2, 46.1, 14.4, 46.3), days)  # doctest: +SKIP
     [Item(source='stac', product='landsat', id='planetary::LC08_L2SP_190028_20200701_...', ...), ...]
     """
-    place, area, asked = _place(product, _holder(product, options.catalogue)), _checked(bounds), _span(dates)
+    place, area, asked = _place(product, _holder(product, options.catalogue)), check_area(bounds), _span(dates)
     span = (asked[0] - timedelta(days=place.row.span - 1) if place.row.span > 1 else asked[0], asked[1])
     found = _stac_web.together(lambda _: _asked(place, area, span), [None])[0]
     kept = _stac_items.newest(item for item in found if _stac_items.wanted(item, place.row.name))
@@ -276,18 +276,6 @@ def _parsed(item: Item) -> re.Match[str]:
     if item.source != "stac" or parts is None:
         raise FusionError(f"STAC has no image {item.id!r} of {item.product}: take the item from a search.")
     return parts
-
-
-def _checked(bounds: Bounds | None) -> Bounds:
-    if bounds is None:
-        raise FusionError("A search of satellite images wants an area: draw one, or give bounds in degrees.")
-    west, south, east, north = bounds
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise FusionError(
-            f"A search wants bounds (west, south, east, north) in degrees, got {tuple(bounds)}: "
-            "west must be less than east and south less than north, within -180..180 and -90..90."
-        )
-    return float(west), float(south), float(east), float(north)
 
 
 def _span(dates: Dates | None) -> Dates:

@@ -42,7 +42,7 @@ def table(shown: Proposal) -> None:
     st.data_editor(
         lines, key=key, on_change=edited, hide_index=True, disabled=[name for name in lines[0] if name not in EDITABLE],
         column_config={
-            "file": column.TextColumn(width="medium", pinned=True),
+            "file": column.TextColumn(width=290, pinned=True),
             "what it is": column.SelectboxColumn(options=list(USES), help="For all files alike."),
             "day": column.TextColumn(help="YYYY-MM-DD; first day/days between where every layer is a day."),
             "bands": column.TextColumn(help="In the file's order, with commas; - for a band to skip. For all alike."),
