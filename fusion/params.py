@@ -14,10 +14,21 @@ from .errors import FusionError
 
 
 def param(
-    default: Any, *, doc: str, unit: str = "", low: float | None = None, high: float | None = None, odd: bool = False
+    default: Any,
+    *,
+    doc: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    odd: bool = False,
+    training: bool = False,
 ) -> Any:
-    """Declare one parameter of a method: default, one sentence, unit and allowed range (ends included)."""
-    return field(default=default, metadata={"doc": doc, "unit": unit, "low": low, "high": high, "odd": odd})
+    """Declare one parameter of a method: default, one sentence, unit and allowed range (ends included).
+
+    One that is for `training` matters only while a network is trained, and is asked for there alone.
+    """
+    known = {"doc": doc, "unit": unit, "low": low, "high": high, "odd": odd, "training": training}
+    return field(default=default, metadata=known)
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class Param:
     low: float | None
     high: float | None
     odd: bool
+    training: bool
     choices: tuple[str, ...]
 
     def check(self, value: Any, owner: str) -> Any:
@@ -97,7 +109,7 @@ def params(owner: type) -> tuple[Param, ...]:
         plain = str if choices else kind
         if plain not in (int, float, bool, str) or isinstance(kind, types.UnionType):
             raise TypeError(f"{owner.__name__}.{item.name}: parameters are int, float, bool, str or Literal[...].")
-        meta = {"doc": "", "unit": "", "low": None, "high": None, "odd": False, **item.metadata}
+        meta = {"doc": "", "unit": "", "low": None, "high": None, "odd": False, "training": False, **item.metadata}
         out.append(Param(item.name, plain, item.default, choices=choices, **meta))
     return tuple(out)
 

@@ -21,6 +21,7 @@ ORDER = (
     "_pulse",
     "_cache",
     "params",
+    "checkpoints",
     "scene",
     "stack",
     "_product",

@@ -39,12 +39,13 @@ __all__ = [
     "register",
 ]
 
-Law = Literal["offset", "copy", "bands"]
+Law = Literal["offset", "copy", "bands", "turns"]
 LAWS: Mapping[Law, str] = MappingProxyType(
     {
         "offset": "A constant added to the coarse target is added to the prediction:",
         "copy": "Where nothing changed, the prediction is the fine image:",
         "bands": "Each band is predicted the same way alone:",
+        "turns": "A turned scene has a turned prediction:",
     }
 )
 FAMILIES = (
@@ -54,6 +55,7 @@ FAMILIES = (
     "unmixing",
     "time series",
     "learning",
+    "deep learning",
 )
 
 
@@ -76,7 +78,8 @@ class Method:
     departs
         Laws of the contract tests that the method does not obey, each with its reason:
         "offset" (a constant added to all of the target is added to the prediction), "copy" (where nothing
-        changed, the prediction is the fine image), "bands" (each band is predicted the same way alone).
+        changed, the prediction is the fine image), "bands" (each band is predicted the same way alone), "turns" (a
+        flipped or transposed scene has a flipped or transposed prediction).
     """
 
     title: ClassVar[str]

@@ -1,0 +1,321 @@
+"""What a training sees: pairs grouped by grid, the hidden date, and random samples of the rest."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import FusionError
+from ..methods._sample import Sample
+from ..scene import Scene
+from ..stack import Pair, Stack, holdout
+
+TRIES = 40  # places looked at for a crop that shows enough
+ENOUGH = 0.5  # of a crop's pixels are known, at least
+MOST_SIDE = 512  # of what is predicted of a hidden date, in fine pixels
+STRIP = 0.25  # of the width that is hidden where there is no date to hide
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Pairs on one grid, gaps filled; the arrays are normalised."""
+
+    days: tuple[date, ...]
+    fine: np.ndarray  # (day, band, y, x)
+    coarse: np.ndarray  # (day, band, v, u)
+    seen: np.ndarray  # (day, y, x) bool: both images were seen
+
+    @property
+    def ratio(self) -> int:
+        """Fine pixels per coarse pixel, along one side."""
+        return int(self.fine.shape[-1] // self.coarse.shape[-1])
+
+    def transitions(self, references: int) -> list[tuple[int, ...]]:
+        """Indices ``(reference, ..., target)`` of all ordered pairs or triples of days.
+
+        Where two references are wanted of two days, one day is both.
+        """
+        count = len(self.days)
+        if references == 1:
+            return list(permutations(range(count), 2))
+        if count == 2:
+            return [(0, 0, 1), (1, 1, 0)]
+        return [(i, k, j) for i, k, j in permutations(range(count), 3) if self.days[i] < self.days[k]]
+
+
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """A problem whose answer training never sees."""
+
+    stack: Stack
+    truth: Scene  # NaN where it does not count
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How samples are varied."""
+
+    turns: bool = True
+    change: float = 0.5  # the change is scaled by 1 - this to 1 + this
+    noise: float = 0.0  # of the coarse image, in its standard deviations
+    shift: float = 0.0  # of the coarse images against the fine ones, in coarse pixels
+
+
+def digest(series: Sequence[Pair]) -> str:
+    """Hash of the pixels, places and days of a series."""
+    out = hashlib.sha256()
+    for pair in series:
+        for scene in (pair.coarse, pair.fine):
+            out.update(f"{scene.day}{scene.bands}{tuple(scene.geobox.affine)}{scene.data.shape}".encode())
+            out.update(np.ascontiguousarray(scene.data).tobytes())
+    return out.hexdigest()[:24]
+
+
+def by_grid(series: Sequence[Pair]) -> list[list[Pair]]:
+    """Sort pairs into groups of one grid, in time order.
+
+    Raises
+    ------
+    FusionError
+        If there is no pair, bands differ, a day repeats on a grid, or a grid has less than two days.
+    """
+    if not series:
+        raise FusionError("Training wants at least two pairs of coarse and fine images, got none: add pairs.")
+    bands = series[0].fine.bands
+    found: dict[tuple[object, ...], dict[date, Pair]] = {}
+    for pair in series:
+        if pair.fine.bands != bands or pair.coarse.bands != bands:
+            raise FusionError(
+                f"All pairs of a training want the bands {', '.join(bands)}, the pair of {pair.day} has "
+                f"{', '.join(pair.fine.bands)} and {', '.join(pair.coarse.bands)}: select common bands."
+            )
+        days = found.setdefault((pair.fine.geobox, pair.coarse.geobox), {})
+        if pair.day in days:
+            raise FusionError(f"The series has two pairs of {pair.day} on one grid: give each day once.")
+        days[pair.day] = pair
+    groups = [[days[day] for day in sorted(days)] for days in found.values()]
+    if lonely := [group[0].day for group in groups if len(group) < 2]:
+        raise FusionError(
+            f"Training wants at least two days of an area, got only {lonely[0]} of one: a network learns from changes "
+            "between days. Add a pair of another day."
+        )
+    return groups
+
+
+def split(
+    groups: Sequence[Sequence[Pair]], hidden: date | None, references: int
+) -> tuple[list[list[Pair]], list[Hidden]]:
+    """Take a date of each group out, to be predicted; where no date can be spared, a strip of the last one.
+
+    Raises
+    ------
+    FusionError
+        If the date is not there, or hiding it leaves less than two days.
+    """
+    if hidden is not None and not any(pair.day == hidden for group in groups for pair in group):
+        have = ", ".join(str(pair.day) for pair in groups[0])
+        raise FusionError(f"The date to hide wants to be one of {have}, got {hidden}: choose one of these.")
+    kept, out = [], []
+    for group in groups:
+        days = [pair.day for pair in group]
+        day = hidden if hidden in days else days[len(days) // 2]
+        if hidden in days and len(group) < 3:
+            raise FusionError(
+                f"Hiding {hidden} leaves {len(group) - 1} of {len(group)} days, and training wants two: add a pair, "
+                "or leave the date to hide empty."
+            )
+        if len(group) >= 3 and (hidden is None or hidden in days):
+            rest = [pair for pair in group if pair.day != day]
+            stack, truth = holdout(list(group), day, min(max(2, references), len(rest)))
+            kept.append(rest)
+            out.append(_windowed(stack, truth))
+        elif hidden is None:
+            masked, strip = _strip(group, references)
+            kept.append(masked)
+            out.append(strip)
+        else:
+            kept.append(list(group))
+    return kept, out
+
+
+def _windowed(stack: Stack, truth: Scene) -> Hidden:
+    """The middle of a large scene, so that a look at it stays quick."""
+    r = stack.ratio
+    roi = []
+    for size in stack.fine.shape[2:]:
+        side = min(size, max(MOST_SIDE // r, 1) * r)
+        first = (size - side) // 2 // r * r
+        roi.append(slice(first, first + side))
+    window = (roi[0], roi[1])
+    return Hidden(stack[window], truth[window])
+
+
+def _strip(group: Sequence[Pair], references: int) -> tuple[list[Pair], Hidden]:
+    """Hide the right part of the last day: training sees it as missing there, the check only there."""
+    *others, last = group
+    r = last.fine.shape[2] // last.coarse.shape[2]
+    coarse_columns = last.coarse.shape[2]
+    first = max(1, round(coarse_columns * (1 - STRIP))) * r
+    stack = Stack.of(others[-max(2, references) :], last.coarse)
+    seen, unseen = last.fine.data.copy(), last.fine.data.copy()
+    seen[..., first:], unseen[..., :first] = np.nan, np.nan
+    pair = Pair(last.coarse, replace(last.fine, data=seen))
+    return [*others, pair], _windowed_right(stack, replace(last.fine, data=unseen))
+
+
+def _windowed_right(stack: Stack, truth: Scene) -> Hidden:
+    r = stack.ratio
+    height, width = stack.fine.shape[2:]
+    side = max(MOST_SIDE // r, 1) * r
+    window = (slice(0, min(height, side)), slice(max(0, width - side), width))
+    return Hidden(stack[window], truth[window])
+
+
+def normalisation(groups: Sequence[Sequence[Pair]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each band over all fine images.
+
+    Raises
+    ------
+    FusionError
+        If a band has no valid pixel.
+    """
+    bands = groups[0][0].fine.bands
+    total, square, count = (np.zeros(len(bands)) for _ in range(3))
+    for pair in (pair for group in groups for pair in group):
+        data = pair.fine.data.astype(np.float64)
+        known = np.isfinite(data)
+        data = np.where(known, data, 0)
+        total += data.sum(axis=(1, 2))
+        square += (data**2).sum(axis=(1, 2))
+        count += known.sum(axis=(1, 2))
+    if not count.all():
+        band = bands[int(np.argmin(count))]
+        raise FusionError(f"No fine image has a valid pixel of {band} (clouds or no data): choose other days.")
+    mean = total / count
+    deviation = np.sqrt(np.maximum(square / count - mean**2, 0))
+    return mean.astype(np.float32), np.maximum(deviation, 1e-3).astype(np.float32)
+
+
+def prepared(pairs: Sequence[Pair], mean: np.ndarray, scale: np.ndarray) -> Group:
+    """Normalise a group's images and fill their gaps: coarse ones with the mean, fine ones from the coarse one."""
+    m, s = mean[:, None, None], scale[:, None, None]
+    fine = np.stack([(pair.fine.data - m) / s for pair in pairs])
+    coarse = np.stack([(pair.coarse.data - m) / s for pair in pairs])
+    r = fine.shape[-1] // coarse.shape[-1]
+    known = np.isfinite(coarse)
+    seen = np.isfinite(fine).all(axis=1) & _repeat(known.all(axis=1), r)
+    coarse = np.where(known, coarse, 0).astype(np.float32)
+    fine = np.where(np.isfinite(fine), fine, _repeat(coarse, r)).astype(np.float32)
+    return Group(tuple(pair.day for pair in pairs), fine, coarse, seen)
+
+
+def check_shows(groups: Sequence[Group], references: int) -> None:
+    """Raise FusionError unless some transition has pixels that are seen on all its days."""
+    for group in groups:
+        for days in group.transitions(references):
+            if group.seen[list(days)].all(axis=0).any():
+                return
+    raise FusionError(
+        "No pixel is seen on two days of the series (clouds or no data): a network has nothing to learn from. Choose "
+        "other days or another area."
+    )
+
+
+def drawn(
+    groups: Sequence[Group],
+    rng: np.random.Generator,
+    *,
+    references: int,
+    batch: int,
+    patch: int,
+    augment: Augment,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    bands: tuple[str, ...],
+) -> Sample:
+    """Draw a batch of crops of random transitions and places of one group."""
+    pixels = np.array([group.fine[0, 0].size * len(group.days) for group in groups], float)
+    group = groups[int(rng.choice(len(groups), p=pixels / pixels.sum()))]
+    crops = [_crop(group, rng, references, patch, augment) for _ in range(batch)]
+    fine, coarse, target, valid, truth, known = (
+        torch.from_numpy(np.ascontiguousarray(np.stack(part))) for part in zip(*crops, strict=True)
+    )
+    if augment.shift:
+        moves = rng.uniform(-augment.shift, augment.shift, (batch, 2)).astype(np.float32)
+        coarse, target = _moved(coarse, torch.from_numpy(moves)), _moved(target[:, None], torch.from_numpy(moves))[:, 0]
+    return Sample(
+        fine, coarse, target, valid,
+        torch.from_numpy(mean[:, None, None]), torch.from_numpy(scale[:, None, None]), bands, truth, known,
+    )  # fmt: skip
+
+
+def _crop(
+    group: Group, rng: np.random.Generator, references: int, patch: int, augment: Augment
+) -> tuple[np.ndarray, ...]:
+    """One crop, varied: fine, coarse, target, valid, truth and known, as in Sample without the first axis."""
+    r = group.ratio
+    rows, columns = group.coarse.shape[2:]
+    side = max(1, patch // r)
+    height, width = min(side, rows), min(side, columns)
+    all_days = group.transitions(references)
+    for _ in range(TRIES):
+        *refs, day = all_days[rng.integers(len(all_days))]
+        v, u = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
+        y, x = slice(v * r, (v + height) * r), slice(u * r, (u + width) * r)
+        seen = group.seen[:, y, x]
+        known = seen[day] & seen[refs].any(axis=0)
+        if known.mean() >= ENOUGH:
+            break
+    area = (slice(v, v + height), slice(u, u + width))
+    fine, coarse = group.fine[refs][..., y, x], group.coarse[refs][..., area[0], area[1]]
+    target, truth = group.coarse[day][..., area[0], area[1]], group.fine[day][..., y, x]
+    if augment.change:
+        pace = np.float32(rng.uniform(1 - augment.change, 1 + augment.change))
+        target, truth = coarse[0] + pace * (target - coarse[0]), fine[0] + pace * (truth - fine[0])
+        if references == 2:  # all three days lie on one line in time: scale all changes since the first
+            coarse = np.stack([coarse[0], coarse[0] + pace * (coarse[1] - coarse[0])])
+            fine = np.stack([fine[0], fine[0] + pace * (fine[1] - fine[0])])
+        known = known & seen[refs[0]]
+    if augment.noise:
+        coarse = coarse + augment.noise * rng.standard_normal(coarse.shape).astype(np.float32)
+        target = target + augment.noise * rng.standard_normal(target.shape).astype(np.float32)
+    out = (fine, coarse, target, seen[refs][:, None].astype(np.float32), truth, known[None].astype(np.float32))
+    return (
+        tuple(_turned(part, int(rng_turn)) for part in out)
+        if (rng_turn := _turn(rng, augment, height == width))
+        else out
+    )
+
+
+def _turn(rng: np.random.Generator, augment: Augment, square: bool) -> int:
+    turn = int(rng.integers(8))
+    return (turn if square else turn & 3) if augment.turns else 0
+
+
+def _turned(image: np.ndarray, turn: int) -> np.ndarray:
+    """One of eight ways to lay a square down: flipped by bits 0 and 1, transposed by bit 2."""
+    image = image[..., ::-1, :] if turn & 1 else image
+    image = image[..., ::-1] if turn & 2 else image
+    return image.swapaxes(-1, -2) if turn & 4 else image
+
+
+def _moved(coarse: Tensor, moves: Tensor) -> Tensor:
+    """Shift ``(n, pair, band, v, u)`` by `moves` ``(n, 2)`` coarse pixels, bilinearly."""
+    n, pairs, bands, rows, columns = coarse.shape
+    v, u = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    y = (v + moves[:, 0, None, None]) * 2 / max(rows - 1, 1) - 1
+    x = (u + moves[:, 1, None, None]) * 2 / max(columns - 1, 1) - 1
+    grid = torch.stack([x, y], -1).float()
+    flat = coarse.reshape(n, pairs * bands, rows, columns)
+    moved = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return moved.reshape(coarse.shape)
+
+
+def _repeat(coarse: np.ndarray, ratio: int) -> np.ndarray:
+    return coarse.repeat(ratio, axis=-2).repeat(ratio, axis=-1)

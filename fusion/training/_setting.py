@@ -1,0 +1,175 @@
+"""Setting: what one training works with, made of its method, pairs and options."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from .. import checkpoints, methods
+from ..checkpoints import Checkpoint
+from ..engine import fuse
+from ..errors import FusionError
+from ..methods._deep import Deep, offset
+from ..methods._device import device
+from ..methods._inference import predicted
+from ..methods._networks import Loaded, build
+from ..methods._sample import Sample
+from ..metrics import evaluate
+from ..scene import Scene
+from ..stack import Pair
+from ._loop import Judged
+from ._series import Augment, Group, Hidden, by_grid, check_shows, drawn, normalisation, prepared, split
+
+ADAPTED = 0.3  # of a network's own learning rate, where it starts from trained weights
+MOST_STEPS = 200  # of an epoch
+SCORES = ("RMSE", "CC", "SSIM", "SAM")
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Method (of the checkpoint that is adapted, where one is), groups to learn from, hidden dates, normalisation."""
+
+    FLOORS: ClassVar[tuple[str, ...]] = ("nearest", "delta")
+
+    method: Deep
+    start: Checkpoint | None
+    groups: tuple[Group, ...]
+    hidden: tuple[Hidden, ...]
+    about: Checkpoint  # what the result will say of itself, without metrics and provenance
+    patch: int
+    augment: Augment
+
+    @classmethod
+    def of(cls, method: Deep, series: Sequence[Pair], options: Any) -> "Setting":
+        """Check and prepare everything that does not depend on the seed.
+
+        Raises
+        ------
+        FusionError
+            As of :func:`fusion.training.train`.
+        """
+        pairs = by_grid(series)
+        start = checkpoints.read(options.start) if options.start else None
+        if start is not None:
+            method = _continued(method, start)
+        bands = pairs[0][0].fine.bands
+        kept, hidden = split(pairs, options.day, method.at_once)
+        if start is None:
+            mean, scale = normalisation(kept)
+        else:
+            if set(start.bands) != set(bands):
+                raise FusionError(
+                    f"The checkpoint {start.name} is for the bands {', '.join(start.bands)}, the pairs have "
+                    f"{', '.join(bands)}: choose these bands, another checkpoint, or train from scratch."
+                )
+            bands = start.bands
+            kept = [[Pair(pair.coarse.select(bands), pair.fine.select(bands)) for pair in group] for group in kept]
+            mean, scale = np.array(start.mean, np.float32), np.array(start.scale, np.float32)
+        groups = tuple(prepared(group, mean, scale) for group in kept)
+        check_shows(groups, method.at_once)
+        ratios = [group.ratio for group in groups]
+        about = Checkpoint(
+            method=type(method).name(),
+            parameters={**method.parameters(), "checkpoint": ""},
+            bands=tuple(bands),
+            ratios=(min(ratios), max(ratios)),
+            mean=tuple(map(float, mean)),
+            scale=tuple(map(float, scale)),
+        )
+        return cls(method, start, groups, tuple(hidden), about, int(options.patch), options.augment)
+
+    def networks(self, seed: int) -> nn.ModuleDict:
+        """Make the networks: from the seed, or those of the checkpoint that is adapted."""
+        if self.start is not None:
+            return build(self.start)[1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.method.networks(len(self.about.bands), self.about.ratios[0])
+
+    def rate(self, options: Any) -> float:
+        """Learning rate."""
+        return float(options.rate or self.method.rate * (ADAPTED if self.start else 1))
+
+    def steps(self, options: Any) -> int:
+        """Steps that show as many pixels as all pairs of days have."""
+        count = 0.0
+        for group in self.groups:
+            height, width = group.fine.shape[2:]
+            pixels = min(self.patch, height) * min(self.patch, width)
+            count += len(group.transitions(self.method.at_once)) * height * width / pixels
+        return min(MOST_STEPS, max(1, ceil(count / int(options.batch))))
+
+    def draw(self, seed: int, step: int, batch: int) -> Sample:
+        """Batch of a step."""
+        return drawn(
+            self.groups,
+            np.random.default_rng([seed, step]),
+            references=self.method.at_once,
+            batch=batch,
+            patch=self.patch,
+            augment=self.augment,
+            mean=np.array(self.about.mean, np.float32),
+            scale=np.array(self.about.scale, np.float32),
+            bands=self.about.bands,
+        )
+
+    def judge(self, nets: nn.ModuleDict) -> Judged:
+        """Predict the hidden dates; scores are means over groups and bands."""
+        found = Loaded(self.method, nets, self.about, device())
+        scenes, scores = [], []
+        for each in self.hidden:
+            stack = each.stack
+            facts = self.method.prepare(stack)
+            order = [stack.bands.index(band) for band in self.about.bands]
+            out = np.empty(stack.fine.shape[1:], np.float32)
+            with torch.inference_mode():
+                out[order] = predicted(found, stack.select(facts.pairs), order, offset(stack, facts), facts.shape)
+            scenes.append(Scene(out, stack.geobox, stack.bands, stack.day))
+            table = evaluate(scenes[-1], each.truth, SCORES, ratio=stack.ratio)
+            scores.append({name: values["mean"] for name, values in table.items()})
+        mean = {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
+        return Judged(mean, scenes[0])
+
+    def floors(self) -> dict[str, float]:
+        """RMSE of the baselines on the hidden dates."""
+        out = {}
+        for name in self.FLOORS:
+            values = [
+                evaluate(fuse(each.stack, methods.get(name)()), each.truth, ["RMSE"])["RMSE"]["mean"]
+                for each in self.hidden
+            ]
+            out[name] = float(np.mean(values))
+        return out
+
+
+def _continued(method: Deep, start: Checkpoint) -> Deep:
+    """Return the method as the checkpoint has it; how it learns (weights of losses) is as the caller has it."""
+    if start.method != type(method).name():
+        raise FusionError(
+            f"{method.title} wants a checkpoint of its own to adapt, got {start.name}, which is of {start.method}."
+        )
+    return build(start)[0]
+
+
+def provenance(setting: Setting, series: Sequence[Pair], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Where weights come from, for their checkpoint."""
+    hidden = {each.stack.day for each in setting.hidden}
+    areas = []
+    for group in by_grid(series):
+        box = group[0].fine.geobox
+        bounds = box.extent.to_crs("EPSG:4326").boundingbox if box.crs is not None else None
+        areas.append(
+            {
+                "days": [pair.day.isoformat() for pair in group if pair.day not in hidden],
+                "bounds": None if bounds is None else [round(value, 5) for value in bounds.bbox],
+                "pixels": list(box.shape),
+                "pixel": abs(box.affine.a),
+                "ratio": box.shape[1] // group[0].coarse.shape[2],
+            }
+        )
+    start = {"adapted_from": setting.start.name} if setting.start else {}
+    return {"areas": areas, **start, **more}
