@@ -66,12 +66,17 @@ PEERS = (
 )
 
 
+def untrained() -> list[str]:
+    """Names of the methods that need no training; networks have a benchmark of their own."""
+    return [name for name in methods.names() if methods.get(name).family != "deep learning"]
+
+
 def main() -> int:
     """Print the tables; optionally write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peers", action="store_true", help="leave out the table of every case")
-    parser.add_argument("--methods", type=lambda text: text.split(","), default=list(methods.names()))
+    parser.add_argument("--methods", type=lambda text: text.split(","), default=untrained())
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="of every method that has it")
     options = parser.parse_args()
     given = {name: float(value) for name, value in (text.split("=") for text in options.set)}

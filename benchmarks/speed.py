@@ -464,10 +464,15 @@ def _gpu_name() -> str:
 # ------------------------------------------------------------------------------------------------------------- command
 
 
+def untrained() -> list[str]:
+    """Names of the methods that need no training; networks have a benchmark of their own."""
+    return [name for name in methods.names() if methods.get(name).family != "deep learning"]
+
+
 def main() -> int:
     """Print one of the tables; optionally write its rows as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", type=lambda text: text.split(","), default=list(methods.names()))
+    parser.add_argument("--methods", type=lambda text: text.split(","), default=untrained())
     parser.add_argument("--scene", choices=("lab", "flat"), default="lab")
     parser.add_argument("--size", type=int, default=1000, help="side in fine pixels")
     parser.add_argument("--runs", type=int, default=2, help="warm runs of which the fastest counts")

@@ -45,10 +45,12 @@ def _run(args: argparse.Namespace) -> int:
     """Run the subcommand; imported here because that takes longer than showing help."""
     from ._cli_account import show_account
     from ._cli_align import align
+    from ._cli_checkpoints import manage_checkpoints
     from ._cli_commands import list_methods, run_recipe
     from ._cli_evaluate import evaluate_files
     from ._cli_own import own_files
     from ._cli_search import search
+    from ._cli_train import train_network
     from .errors import FusionError
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -59,6 +61,8 @@ def _run(args: argparse.Namespace) -> int:
         "align": align,
         "run": run_recipe,
         "evaluate": evaluate_files,
+        "train": train_network,
+        "checkpoints": manage_checkpoints,
     }
     try:
         return commands[args.command](args)

@@ -13,6 +13,7 @@ examples, from nothing to a measured result:
   {prog} evaluate recipe.json
 of your own area and days: {prog} search --help
 of your own files: {prog} files --help
+of networks on your own pairs: {prog} train --help
 
 exit codes: 0 done, 1 something you can put right (said on stderr), 2 wrong usage, 130 interrupted by Ctrl-C.
 Results go to stdout, remarks and progress to stderr. Set NO_COLOR for output without bold type."""
@@ -93,6 +94,33 @@ beside the others: a method that does not beat them has added nothing. The best 
 ERGAS wants the ratio of coarse to fine pixel size; a recipe knows it. A value that is not finite is empty in
 CSV and null in JSON."""
 
+TRAIN = """\
+examples:
+  {prog} search sample --save recipe.json
+  {prog} train recipe.json --all-days --epochs 1 --option steps=2 --json
+  {prog} train recipe.json --method edcstfn --set width=8 --epochs 2 --option steps=2 --save mine.safetensors
+examples, of a data set in the layout of CIA and LGC in the folder CIA:
+  {prog} train --folder CIA --ratio 20 --minutes 30
+  {prog} train --folder CIA --ratio 20 --days 2001-10-08,2001-10-17,2001-11-02 --hidden 2001-10-17
+
+The pairs of the recipe are learnt from, or with --all-days every day of its area that has both images; never the
+target's. One day is hidden and predicted after each epoch: what predicts it best is kept as a checkpoint, whose
+name is printed. Nearest and delta are the floors: a network that does not beat them adds nothing. Training ends
+after all epochs, after --minutes, when nothing was gained for a while, or with Ctrl-C, which keeps the best.
+A training that was killed goes on where it was when the same command is given again."""
+CHECKPOINTS = """\
+examples:
+  {prog} checkpoints
+  {prog} checkpoints --json
+examples, with a file of weights:
+  {prog} checkpoints --take-in mine.safetensors
+  {prog} checkpoints --convert green=green.hdf5 red=red.hdf5 nir=nir.hdf5
+
+A checkpoint is a safetensors file that says its network, bands, ratio, scores and data. They lie in one folder of
+this user, or in the one that FUSION_CHECKPOINTS names. A recipe runs with one by the method's parameter:
+--method edcstfn --set checkpoint=NAME. --convert reads the published Keras weights of DCSTFN, one file a band.
+Pickles (.pt, .pth, .ckpt) are never opened."""
+
 
 def parser_of(prog: str) -> argparse.ArgumentParser:
     """Make the parser of the whole command line; the examples in its help are typed with `prog`."""
@@ -113,6 +141,8 @@ def parser_of(prog: str) -> argparse.ArgumentParser:
         (_align, "align", "report how coarse and fine images lie on each other, and correct it", ALIGN),
         (_run, "run", "fuse a recipe into a GeoTIFF", RUN),
         (_evaluate, "evaluate", "measure predictions against the truth, per band", EVALUATE),
+        (_train, "train", "train a network on pairs of a recipe or a folder", TRAIN),
+        (_checkpoints, "checkpoints", "list, show, take in, convert or remove weights of networks", CHECKPOINTS),
     )
     for add, name, text, epilog in parts:
         command = commands.add_parser(
@@ -220,6 +250,52 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     _work(command)
 
 
+def _train(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "recipe",
+        nargs="?",
+        metavar="RECIPE",
+        help="recipe.json, or a result whose recipe is taken; its pairs are learnt",
+    )
+    command.add_argument("--folder", metavar="PATH", help="learn from a folder of Landsat and MODIS images instead")
+    command.add_argument("--ratio", type=_count, metavar="N", help="with --folder: fine pixels per coarse pixel")
+    command.add_argument(
+        "--bands", type=_names, metavar="A,B", help="with --folder: bands of each file; default of six: blue to swir2"
+    )
+    command.add_argument(
+        "--scale", type=_positive, metavar="N", help="with --folder: reflectance of the number 1; whole numbers: 0.0001"
+    )
+    days = command.add_mutually_exclusive_group()
+    days.add_argument("--days", type=_days, metavar="A,B", help="days to learn from; default: those of the recipe")
+    days.add_argument("--all-days", action="store_true", help="all days of the recipe's area with both images")
+    command.add_argument("--hidden", type=_day, metavar="DAY", help="day to hide and judge by; default: the middle one")
+    command.add_argument("--method", metavar="NAME", help="network (default edcstfn, or that of --start)")
+    command.add_argument(
+        "--set", action="append", metavar="NAME=VALUE", help="parameter of the network; may be repeated"
+    )
+    command.add_argument(
+        "--option", action="append", metavar="NAME=VALUE", help="option of the training, such as batch=8 or patch=64"
+    )
+    command.add_argument("--start", metavar="CHECKPOINT", help="adapt these weights; default: train from scratch")
+    command.add_argument(
+        "--epochs", type=_count, default=40, metavar="N", help="rounds over all pairs of days (default 40)"
+    )
+    command.add_argument(
+        "--minutes", type=_positive, metavar="M", help="end after so many minutes, with the best so far"
+    )
+    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of weights and draws (default 0)")
+    command.add_argument("--save", metavar="OUT.safetensors", help="write the checkpoint to this file too")
+
+
+def _checkpoints(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", nargs="?", metavar="NAME", help="checkpoint to show; default: list all")
+    change = command.add_mutually_exclusive_group()
+    change.add_argument("--take-in", metavar="FILE", help="take in a checkpoint that somebody gave you")
+    change.add_argument("--convert", nargs="+", metavar="BAND=FILE", help="convert Keras weights of DCSTFN, one a band")
+    change.add_argument("--export", nargs=2, metavar=("NAME", "FILE"), help="write a checkpoint to a file")
+    change.add_argument("--remove", metavar="NAME", help="delete a checkpoint of yours")
+
+
 def _work(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tile", type=_count, metavar="N", help="side of a tile in fine pixels; default: as fits")
     command.add_argument("--threads", type=_count, metavar="N", help="threads; default: one per processor core")
@@ -235,6 +311,16 @@ def _day(text: str) -> date:
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"wants a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _days(text: str) -> list[date]:
+    return [_day(part.strip()) for part in text.split(",")]
+
+
+def _seed(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"wants a whole number from 0, got {text!r}")
     return int(text)
 
 

@@ -9,8 +9,9 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ ENDING = ".safetensors"
 MAX_BYTES = 512 * 2**20  # of a file that is taken in
 MAX_HEAD = 1_000_000  # characters of metadata
 MAX_RATIO = 1000
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+MAX_STARTS = 20  # checkpoints that each started from the next
+NAME = re.compile(r"[a-z0-9_]+-[a-z0-9_-]{1,79}")  # without ending; a method, a hyphen, and what tells it from others
+METHOD = re.compile(r"[a-z0-9_]{1,40}")
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,17 @@ def folder() -> Path:
 
 
 def paths() -> dict[str, Path]:
-    """Files of all checkpoints by name, bundled ones first."""
+    """Files of all checkpoints by name, bundled ones first.
+
+    Raises
+    ------
+    FusionError
+        If the folder cannot be looked into.
+    """
     found: dict[str, Path] = {}
     for place in (_bundled_folder(), folder()):
         if place is not None and place.is_dir():
-            files = sorted(path for path in place.iterdir() if path.suffix == ENDING and NAME.fullmatch(path.stem))
-            found = {**{path.stem: path for path in files}, **found}
+            found = {**{path.stem: path for path in _files(place)}, **found}
     return dict(sorted(found.items(), key=lambda item: (not is_bundled(item[0]), item[0])))
 
 
@@ -174,11 +182,7 @@ def arrays(name: str) -> dict[str, np.ndarray]:
     """
     path = path_of(name)
     _header(path)
-    try:
-        with safe_open(str(path), framework="np") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise _broken(path.name, error) from error
+    return _weights(path)
 
 
 def save(checkpoint: Checkpoint, weights: Mapping[str, np.ndarray], place: Path | None = None) -> Path:
@@ -191,7 +195,7 @@ def save(checkpoint: Checkpoint, weights: Mapping[str, np.ndarray], place: Path 
     """
     head = {key: value for key, value in asdict(checkpoint).items() if key != "name"}
     body = pack(
-        {key: np.ascontiguousarray(value) for key, value in sorted(weights.items())},
+        {key: np.asarray(value, order="C") for key, value in sorted(weights.items())},
         {KEY: json.dumps({"format": FORMAT, **head}, sort_keys=True, allow_nan=False)},
     )
     return _write(body, checkpoint, place)
@@ -203,7 +207,8 @@ def take_in(data: bytes) -> Checkpoint:
     Raises
     ------
     FusionError
-        If it is too large, damaged or not a checkpoint of ours: pickles and other formats are never opened.
+        If it is too large, damaged or not a checkpoint of ours (pickles and other formats are never opened), or there
+        is no room for it.
     """
     if len(data) > MAX_BYTES:
         raise FusionError(
@@ -211,13 +216,49 @@ def take_in(data: bytes) -> Checkpoint:
         )
     with tempfile.TemporaryDirectory(prefix="fusion-") as place:
         draft = Path(place) / f"given{ENDING}"
-        draft.write_bytes(data)
+        try:
+            draft.write_bytes(data)
+        except OSError as error:
+            raise _no_room(len(data), place, error) from error
         found = _header(draft)
-        with safe_open(str(draft), framework="np") as file:
-            for key in file.keys():
-                if not np.isfinite(file.get_tensor(key)).all():
-                    raise FusionError(f"The checkpoint's weights {key} are not all finite: it cannot be used.")
+        _weights(draft)
     return _header(_write(data, found, None))
+
+
+def seen(checkpoint: Checkpoint, day: date, bounds: Sequence[float]) -> bool:
+    """Tell whether weights were trained on a day's fine image over an area, as far as their provenance says.
+
+    Weights that were adapted have seen what those saw that they started from, where these are still here.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The weights.
+    day : datetime.date
+        The day that is to be predicted.
+    bounds : sequence of float
+        West, south, east and north of the area in degrees.
+    """
+    for _ in range(MAX_STARTS):
+        areas = checkpoint.provenance.get("areas", ())
+        if isinstance(areas, list | tuple) and any(_shows(area, day.isoformat(), bounds) for area in areas):
+            return True
+        try:
+            checkpoint = read(str(checkpoint.provenance["adapted_from"]))
+        except (KeyError, FusionError):
+            return False
+    return False
+
+
+def _shows(area: Any, day: str, bounds: Sequence[float]) -> bool:
+    """Whether an entry of a provenance has the day, and its bounds meet others; a broken entry has nothing."""
+    if not isinstance(area, Mapping) or not isinstance(days := area.get("days"), list | tuple) or day not in days:
+        return False
+    box = area.get("bounds")
+    if not isinstance(box, list | tuple) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+        return False
+    west, south, east, north = box
+    return bool(west < bounds[2] and bounds[0] < east and south < bounds[3] and bounds[1] < north)
 
 
 def remove(name: str) -> None:
@@ -251,11 +292,39 @@ def _write(body: bytes, checkpoint: Checkpoint, place: Path | None) -> Path:
         finally:
             Path(draft).unlink(missing_ok=True)
     except OSError as error:
-        raise FusionError(
-            f"The checkpoint ({len(body) / 2**20:.1f} MB) cannot be written to {place}: {error.strerror}. Make room "
-            "there, or set FUSION_CHECKPOINTS to another folder."
-        ) from error
+        raise _no_room(len(body), place, error) from error
     return path
+
+
+def _no_room(size: int, place: Path | str, error: OSError) -> FusionError:
+    return FusionError(
+        f"The checkpoint ({size / 2**20:.1f} MB) cannot be written to {place}: {error.strerror}. Make room there, or "
+        "set FUSION_CHECKPOINTS to another folder."
+    )
+
+
+def _files(place: Path) -> list[Path]:
+    """Return the files of a folder that are named as checkpoints are."""
+    try:
+        return sorted(path for path in place.iterdir() if path.suffix == ENDING and NAME.fullmatch(path.stem))
+    except OSError as error:
+        raise FusionError(
+            f"The folder of checkpoints {place} cannot be looked into: {error.strerror}. Make it readable, or set "
+            "FUSION_CHECKPOINTS to another folder."
+        ) from error
+
+
+def _weights(path: Path) -> dict[str, np.ndarray]:
+    """Read all weights of a file; FusionError if they cannot be read, or some are no finite numbers."""
+    try:
+        with safe_open(str(path), framework="np") as file:
+            found = {key: file.get_tensor(key) for key in file.keys()}
+        bad = [key for key, value in found.items() if not np.isfinite(value).all()]
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise _broken(path.name, error) from error
+    if bad:
+        raise FusionError(f"The weights {bad[0][:200]} of {path.name} are not all finite: it cannot be used.")
+    return found
 
 
 def _bundled_folder() -> Path | None:
@@ -326,7 +395,7 @@ def _parse(text: str, path: Path) -> Checkpoint:
     numbers = (*found.mean, *found.scale)
     count = len(found.bands)
     if (
-        not NAME.fullmatch(found.method)
+        not METHOD.fullmatch(found.method)
         or not 1 <= count <= 100
         or len(set(found.bands)) != count
         or len(numbers) != 2 * count

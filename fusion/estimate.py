@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,19 +46,23 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Size:
-    """What the time of a run depends on beside method and machine; height and width in fine pixels."""
+    """What the time of a run depends on beside method and machine; height and width in fine pixels.
+
+    `names` of the bands matter to networks alone, whose weights are for certain bands.
+    """
 
     pairs: int
     bands: int
     height: int
     width: int
     ratio: int
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, stack: Stack) -> "Size":
         """Size of a stack."""
         pairs, bands, height, width = stack.fine.shape
-        return cls(pairs, bands, height, width, stack.ratio)
+        return cls(pairs, bands, height, width, stack.ratio, stack.bands)
 
 
 def seconds(method: Method, size: Size, *, measure: bool = True, clock: Clock = time.perf_counter) -> float | None:
@@ -140,6 +144,7 @@ def _measured(method: Method, size: Size, clock: Clock) -> Cost | None:
     scenes = [
         landscape(size.pairs, size.bands, n, size.ratio) for n in sorted(counts | {max(counts) + 1})[: len(SIDES)]
     ]
+    scenes = [replace(stack, bands=size.names or stack.bands) for stack in scenes]
     if _timed(method, scenes[0], clock, TOO_LONG[1]) is None:  # compiles
         return None
     points: list[tuple[int, float]] = []  # pixels, seconds

@@ -74,6 +74,8 @@ class Param:
             return ", ".join(self.choices)
         if self.kind is bool:
             return "true or false"
+        if self.kind is str:
+            return "text"
         low, high = (None if end is None else f"{end:g}" for end in (self.low, self.high))
         if low is not None:
             words = f"from {low}" if high is None else f"{low} to {high}"

@@ -1,7 +1,7 @@
-"""Propose: which pairs for a target day and why, which target first, what is read, and a whole recipe."""
+"""Propose: which pairs for a target day and why, which target first, what is read, a whole recipe, and its series."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -10,11 +10,14 @@ from odc.geo.geobox import GeoBox
 from . import methods, sources
 from ._product import Product
 from .area import Ring, check_ring, extent, grid
+from .engine import ignore
 from .errors import FusionError
 from .methods import Method
-from .pairing import default_target, listed, propose
-from .recipe import Recipe
+from .pairing import ItemPair, default_target, listed, pairs_of, propose
+from .recipe import Recipe, load
+from .scene import Scene
 from .sources import Bounds, Dates, Item, offered, product
+from .stack import Pair, Stack
 
 NOTHING = 0.995  # share of the area that is missing
 RATE = 15e6  # bytes of float32 pixels read and brought to reflectance in a second
@@ -147,6 +150,93 @@ def truth_item(recipe: Recipe) -> Item:
         f"The source {fine.source!r} has no fine image of the target day {target.day} to compare with: "
         "choose a target day that has one."
     )
+
+
+def days_of(recipe: Recipe) -> dict[date, ItemPair]:
+    """Pairs ``(coarse, fine)`` that there are over a recipe's area, by day; the target's day is not among them.
+
+    Of a source of the whole world they are those between the recipe's first and last day.
+
+    Raises
+    ------
+    FusionError
+        If a source cannot be searched.
+    """
+    fine, target = recipe.pairs[0][1], recipe.target
+    given = sources.options_in(fine)
+    known = sorted([target.day, *(coarse.day for coarse, _ in recipe.pairs)])
+    sharp, blurred = (
+        _search(
+            item.source, product(item.source, item.product), recipe.area,
+            (known[0], known[-1]) if sources.is_remote(item.source) else None, given,
+        )
+        for item in (fine, target)
+    )  # fmt: skip
+    found = {pair[0].day: pair for pair in pairs_of(sharp, blurred) if max(item.cloud or 0 for item in pair) < NOTHING}
+    found |= {pair[0].day: pair for pair in recipe.pairs}
+    return {day: found[day] for day in sorted(found) if day != target.day}
+
+
+def with_days(recipe: Recipe, days: Iterable[date]) -> Recipe:
+    """Return the recipe with the pairs of these days in place of its own.
+
+    Raises
+    ------
+    FusionError
+        If a day has no pair, or is the target's.
+    """
+    wanted = sorted(set(days))
+    have = {pair[0].day: pair for pair in recipe.pairs}
+    if recipe.target.day in wanted:
+        raise FusionError(
+            f"The target day {recipe.target.day} is to be predicted, so its fine image would be the answer: leave it "
+            "out."
+        )
+    if set(wanted) - have.keys():
+        have = days_of(recipe)
+    if missing := [day for day in wanted if day not in have]:
+        raise FusionError(
+            f"There is no pair of {listed(missing)} over this area; there are pairs of {listed(list(have))}: choose "
+            "among these."
+        )
+    return replace(recipe, pairs=tuple(have[day] for day in wanted))
+
+
+def series(
+    recipe: Recipe, days: Iterable[date] | None = None, *, progress: Callable[[float], None] = ignore
+) -> list[Pair]:
+    """Read pairs on a recipe's grids, shifted and harmonised as it says: what :func:`fusion.training.train` takes.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Area, grids, products and corrections.
+    days : iterable of datetime.date, optional
+        Days of the pairs; default is those of the recipe, and ``days_of(recipe)`` is all that there are.
+    progress : callable
+        As of :func:`fusion.recipe.load`.
+
+    Raises
+    ------
+    FusionError
+        As of :func:`with_days` and :func:`fusion.recipe.load`.
+
+    Examples
+    --------
+    >>> recipe = recipe_for("sample")
+    >>> [pair.day == coarse.day for pair, (coarse, _) in zip(series(recipe), recipe.pairs)]
+    [True, True]
+    """
+    return pairs_in(load(recipe if days is None else with_days(recipe, days), progress=progress))
+
+
+def pairs_in(stack: Stack) -> list[Pair]:
+    """Pairs of a stack, each an image on the stack's grids, in time order."""
+    box = stack.geobox.zoom_out(stack.ratio)
+    return [
+        Pair(Scene(coarse, box, stack.bands, day), Scene(fine, stack.geobox, stack.bands, day))
+        for day, coarse, fine in zip(stack.reference_days, stack.coarse, stack.fine, strict=True)
+    ]
 
 
 def options_of(source: str, values: Mapping[str, Any]) -> Any:

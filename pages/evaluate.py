@@ -13,7 +13,7 @@ from fusion.methods import Method
 from fusion.recipe import Recipe
 from fusion.scene import Scene
 from fusion.sources import Item
-from pages._shared import frame, runs, scenes, state, views
+from pages._shared import frame, runs, scenes, state, views, weights
 from pages._shared.forms import remembered
 
 FLOORS = ("nearest", "delta")
@@ -140,8 +140,9 @@ with frame.page(
 ) as work:
     day, pairs = choose_day(work)
     truth = hidden(work, day)
-    chosen = state.able(contenders(work), pairs)
+    chosen = weights.able(state.able(contenders(work), pairs), weights.images(work))
     recipes = [state.recipe(work, method, day, pairs) for method in chosen]
+    weights.warn_seen(recipes)
     st.markdown(
         f"Runs **{', '.join(method.title for method in chosen)}**. Nearest and Delta are the floors: a method that "
         "does not beat them adds nothing. Choose more methods on Fuse."

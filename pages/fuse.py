@@ -12,25 +12,26 @@ from fusion.errors import FusionError
 from fusion.methods import Method
 from fusion.recipe import Recipe
 from fusion.scene import Scene
-from pages._shared import checks, downloads, frame, maps, messages, runs, state, times, views
+from pages._shared import checks, downloads, frame, maps, messages, runs, state, times, views, weights
 from pages._shared.catalogue import ordered
 from pages._shared.forms import bound, form, remembered
 
 
 def choose_methods(work: state.Work) -> None:
     """Which methods, with explanation and parameters of each."""
-    names = {name: title(method, len(work.pairs)) for name, method in ordered().items()}
+    wanted = weights.images(work)
+    names = {name: title(method, len(work.pairs), wanted) for name, method in ordered().items()}
 
     def choose(chosen: list[str]) -> None:
         have = {method.name(): method for method in state.work().methods}  # now, not when the page was drawn
-        state.change(methods=tuple(have.get(name) or methods.get(name)() for name in chosen))
+        state.change(methods=tuple(have.get(name) or weights.fresh(methods.get(name), wanted) for name in chosen))
 
     bound(
         st.multiselect, "Methods to run", key="methods", value=[method.name() for method in work.methods],
         options=list(names), format_func=names.__getitem__, apply=choose, max_selections=state.MOST_METHODS,
     )  # fmt: skip
     for method in work.methods:
-        lack = method.lacks(len(work.pairs))
+        lack = method.lacks(len(work.pairs)) or weights.lack(method, wanted)
         with st.expander(
             f"{method.title}: {messages.plain(method.summary())}", icon=":material/warning:" if lack else None
         ):
@@ -40,13 +41,15 @@ def choose_methods(work: state.Work) -> None:
                 st.caption(f"Time on this machine: {times.words(state.recipe(work, method))}")
             form(
                 type(method), method.parameters(), key=f"method-{method.name()}",
-                apply=partial(set_parameter, method.name()),
+                apply=partial(set_parameter, method.name()), known=weights.choices(method, wanted),
             )  # fmt: skip
 
 
-def title(method: type[Method], pairs: int) -> str:
+def title(method: type[Method], pairs: int, wanted: weights.Images) -> str:
     """Name of a method in the list, with what it lacks."""
-    return method.title + (f" (wants {method.pairs} pairs)" if method().lacks(pairs) else "")
+    lacks = [f"wants {method.pairs} pairs"] if method().lacks(pairs) else []
+    lacks += ["no weights yet"] if weights.is_network(method) and not weights.fitting(method, wanted) else []
+    return method.title + (f" ({', '.join(lacks)})" if lacks else "")
 
 
 def set_parameter(kind: str, name: str, value: object) -> None:
@@ -122,7 +125,9 @@ def take_home(work: state.Work, method: Method, scene: Scene, rgba: np.ndarray) 
 
 with frame.page("Fuse", "Choose one or more methods, run them, and see what they predict.", images=True) as work:
     choose_methods(work)
-    recipes = [state.recipe(work, method) for method in state.able(work.methods, work.pairs)]
+    able = weights.able(state.able(work.methods, work.pairs), weights.images(work))
+    recipes = [state.recipe(work, method) for method in able]
+    weights.warn_seen(recipes)
     if not work.methods:
         st.info("Choose at least one method.")
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -44,13 +44,14 @@ def card(name: str, method: type[Method]) -> None:
     if method.notes():
         with st.expander("Equations and choices"):
             st.markdown(method.notes().replace("::\n", ":\n"))
-    if rows := parameters(method):
-        with st.expander(f"Parameters ({len(rows)})"):
-            st.table(rows)
+    for title, training in (("Parameters", False), ("Parameters of its training", True)):
+        if rows := parameters(method, training=training):
+            with st.expander(f"{title} ({len(rows)})"):
+                st.table(rows)
 
 
-def parameters(method: type[Method]) -> list[dict[str, str]]:
-    """One row per parameter."""
+def parameters(method: type[Method], *, training: bool) -> list[dict[str, str]]:
+    """One row per parameter, of those that matter only while a network is trained or of the others."""
     return [
         {
             "parameter": messages.plain(item.name),
@@ -60,6 +61,7 @@ def parameters(method: type[Method]) -> list[dict[str, str]]:
             "allowed": item.allowed(),
         }
         for item in methods.params(method)
+        if item.training == training
     ]
 
 

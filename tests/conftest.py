@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: more threads of torch would only wait
+
 import hypothesis
 import pytest
 

@@ -15,23 +15,33 @@ from hypothesis import strategies as st
 
 from fusion import FusionError, Method, Stack, fuse, methods, param
 from landscapes import stack
+from networks import DEEP, smallest, weights_for_everything
 
 NAMES = methods.names()
 
 
 @cache
 def variants(name: str) -> list[Method]:
-    """The method with its defaults, and with each other choice of each of its choices; windows kept small."""
+    """The method with its defaults, and with each other choice of each of its choices; windows, networks kept small.
+
+    What matters only while a network is trained is none of its choices here.
+    """
     kind = methods.get(name)
-    small = {item.name: 5 for item in methods.params(kind) if item.name == "window"}
-    choices = [
-        (item.name, choice) for item in methods.params(kind) for choice in item.choices if choice != item.default
-    ]
+    used = [item for item in methods.params(kind) if not item.training]
+    small = {item.name: 5 for item in used if item.name == "window"} | smallest(name)
+    choices = [(item.name, choice) for item in used for choice in item.choices if choice != item.default]
     return [kind(**small), *(kind(**small, **{key: choice}) for key, choice in choices)]
 
 
 ALL = [pytest.param(name, id=name) for name in NAMES]
 EACH = [pytest.param(m, id=f"{m.name()}-{i}") for name in NAMES for i, m in enumerate(variants(name))]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def weights():
+    """Networks have random weights here: what they promise, they promise untrained and trained."""
+    with weights_for_everything():
+        yield
 
 
 def pairs_of(method: Method, extra: int = 0) -> tuple[int, ...]:
@@ -135,7 +145,7 @@ TURNS = {
 }
 
 
-@pytest.mark.parametrize("method", EACH)
+@pytest.mark.parametrize("method", keeping("turns"))
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS.keys())
 @pytest.mark.parametrize("ratio", [3, 4])
 def test_a_turned_problem_has_a_turned_answer(method, turn, ratio):
@@ -269,14 +279,14 @@ def test_parameters_are_documented(name, item):
 @pytest.mark.parametrize(("name", "item"), PARAMETERS)
 def test_parameters_out_of_range_are_refused(name, item):
     kind = methods.get(name)
-    bad = [None, [1], {"a": 1}, "no such thing"]
+    bad = [None, [1], {"a": 1}, *([1, 1.5, True] if item.kind is str else ["no such thing"])]
     if item.kind in (int, float):
         step = 1 if item.kind is int else 1e-6
         bad += [item.low - step, item.high + step, float("nan"), float("inf"), 10**400, True, "5", 1j]
     if item.kind is int:
         bad += [item.low + 0.5, *([item.low + 1] if item.odd else [])]
     if item.choices:
-        bad += [1, "", item.choices[0].upper()]
+        bad += ["no such thing", "", item.choices[0].upper()]
     for value in bad:
         with pytest.raises(FusionError) as caught:
             kind(**{item.name: value})
@@ -285,13 +295,19 @@ def test_parameters_out_of_range_are_refused(name, item):
         assert repr(item.default) in message and kind.title in message
 
 
+def ends(item) -> tuple:
+    """Every choice, both ends of a range, or of free text the default."""
+    return item.choices or {bool: (False, True), str: (item.default,)}.get(item.kind, (item.low, item.high))
+
+
 @pytest.mark.parametrize(("name", "item"), PARAMETERS)
 def test_the_ends_of_the_range_are_allowed_and_work(name, item):
     kind = methods.get(name)
-    ends = item.choices or ((False, True) if item.kind is bool else (item.low, item.high))
-    for value in ends:
-        method = kind(**{item.name: value})
+    for value in ends(item):
+        method = kind(**{**smallest(name), item.name: value})
         assert type(getattr(method, item.name)) is item.kind
+        if item.training:
+            continue  # a network as large as can be is none to run in a test
         assert np.isfinite(predict(method, stack(pairs_of(method), bands=1))).all()
 
 
@@ -303,9 +319,7 @@ def test_methods_say_where_they_come_from(name):
     assert len(kind.explanation()) > 100 and "---" not in kind.explanation()
     assert kind.pairs >= 1 and kind.name() == name
     assert kind.family in methods.FAMILIES
-    assert set(kind.departs) <= {"offset", "copy", "bands"} and all(
-        len(reason) > 10 for reason in kind.departs.values()
-    )
+    assert set(kind.departs) <= set(methods.LAWS) and all(len(reason) > 10 for reason in kind.departs.values())
 
 
 def test_the_methods_that_users_rely_on_are_there():
@@ -408,17 +422,24 @@ def test_parameters_of_other_types_are_refused():
         Odd()
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_networks_and_only_they_are_of_the_family_of_deep_learning(name):
+    assert (methods.get(name).family == "deep learning") == (name in DEEP)
+    assert not any(item.training for item in methods.params(methods.get(name))) or name in DEEP
+
+
 LAWS = {
     "copy": lambda method: test_no_change_in_no_change_out(method, 0),
     "offset": lambda method: test_a_constant_added_to_the_target_is_added_to_the_prediction(method, 0.05),
     "bands": test_a_band_alone_is_predicted_as_among_others,
+    "turns": lambda method: test_a_turned_problem_has_a_turned_answer(method, TURNS["transposed"], 4),
 }
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_declared_departure_is_real_and_none_is_invented(name):
     usual = variants(name)[0]
-    assert set(usual.departs) <= set(LAWS)
+    assert set(usual.departs) <= set(LAWS) == set(methods.LAWS)
     for law in usual.departs:
         with pytest.raises(AssertionError):
             LAWS[law](usual)

@@ -18,10 +18,11 @@ from rasterio.warp import transform
 from streamlit.testing.v1 import AppTest
 
 import satellites
-from fusion import estimate, methods
+from fusion import checkpoints, estimate, methods
 from fusion.errors import FusionError
 from fusion.estimate import Size
 from fusion.methods import Method
+from fusion.propose import bounds_of
 from fusion.recipe import Recipe, run
 from fusion.scene import Scene
 from fusion.sources import _stac_granules, _stac_web, earthengine, sample
@@ -122,6 +123,79 @@ def test_as_many_methods_as_may_be_chosen_can_be_evaluated_at_once(app: AppTest)
             queue.submit(method.name(), method.title, lambda progress: None, runs.session())
     finally:
         finish.set()
+
+
+def weights(page: AppTest, name: str, **about: object) -> str:
+    """Save weights that fit the page's work; return their name."""
+    import networks  # needs torch
+
+    recipe = state.recipe(page.session_state["work"], methods.get("nearest")())
+    return networks.saved(networks.small(name), recipe.bands, recipe.ratio, **about).stem
+
+
+@pytest.fixture
+def unbundled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No checkpoint comes with the app, and the user has none."""
+    monkeypatch.setattr(checkpoints, "_bundled_folder", lambda: None)
+    monkeypatch.setenv("FUSION_CHECKPOINTS", str(tmp_path / "checkpoints"))
+
+
+def test_a_network_without_weights_says_so_and_leads_to_train(app: AppTest, unbundled: None) -> None:
+    page = visit(one_pair(app, "edcstfn"), "fuse")
+    assert "EDCSTFN has no weights for 4 bands (blue, green, red, nir) at ratio 10" in said(page.warning[0])
+    assert "Train EDCSTFN, or adapt weights" in [link.proto.label for link in page.get("page_link")]
+    assert button(page, "Fuse").disabled and not page.error
+    options = by_label(page.multiselect, "Methods to run").options
+    assert {"Delta", "EDCSTFN (no weights yet)", "STFDCNN (wants 2 pairs, no weights yet)"} <= set(options)
+    assert "Width" not in [widget.label for widget in page.number_input]  # it matters only while training
+    page = visit(page, "evaluate")
+    assert "EDCSTFN has no weights" in said(page.warning[0]) and "Runs **Nearest, Delta**" in texts(page)
+
+
+def test_fitting_weights_are_offered_with_their_scores_and_run(app: AppTest, unbundled: None) -> None:
+    page = visit(one_pair(app, "delta"), "fuse")
+    scores = {"RMSE": 0.0123, "floors": {"nearest": 0.05, "delta": 0.0167}, "hidden": ["2018-07-01"]}
+    name = weights(page, "edcstfn", metrics=scores)
+    by_label(page.multiselect, "Methods to run").set_value(["edcstfn"]).run()
+    box = by_label(page.selectbox, "Checkpoint")
+    assert box.value == name and box.options[1] == f"{name} (RMSE 0.0123, delta 0.0167 on 2018-07-01)"
+    box.set_value("").run()
+    assert f"choose {name}" in said(page.warning[0]) and button(page, "Fuse").disabled
+    by_label(page.selectbox, "Checkpoint").set_value(name).run()
+    button(page, "Fuse").click().run()
+    assert not page.exception and not page.error and not page.warning
+    assert "EDCSTFN, predicted" in texts(page)
+
+
+def test_weights_that_have_seen_the_answer_are_said(app: AppTest, unbundled: None) -> None:
+    page = visit(one_pair(app, "delta"), "fuse")
+    day = page.session_state["work"].target
+    west, south, east, north = bounds_of(page.session_state["work"].ring)
+    area = {"days": [str(day)], "bounds": [west, south, east, north]}
+    name = weights(page, "edcstfn", provenance={"areas": [area]})
+    by_label(page.multiselect, "Methods to run").set_value(["edcstfn"]).run()
+    assert f"{name} were trained on the fine image of {day}" in said(page.warning[0])
+    assert not button(page, "Fuse").disabled
+    page = visit(page, "evaluate")
+    by_label(page.selectbox, "Day whose fine image is hidden").set_value(day).run()
+    assert "have seen the answer" in said(page.warning[0])
+    by_label(page.selectbox, "Day whose fine image is hidden").set_value(date(2018, 7, 1)).run()
+    assert not page.warning
+
+
+def test_a_link_to_weights_that_are_not_here_opens_and_says_so(app: AppTest, unbundled: None) -> None:
+    work = Work(methods=(methods.get("edcstfn")(checkpoint="edcstfn-4b-r10-gone"),), pairs=(date(2018, 4, 22),))
+    app.query_params[state.PARAMETER] = work.to_link()
+    page = visit(app.run(), "fuse")
+    assert "no checkpoint 'edcstfn-4b-r10-gone'" in said(page.warning[0])
+    assert by_label(page.selectbox, "Checkpoint").options[-1] == "edcstfn-4b-r10-gone (does not fit, or is not here)"
+
+
+def test_parameters_of_a_training_stand_apart_on_the_methods_page(app: AppTest) -> None:
+    page = visit(app.run(), "methods")
+    tables = {box.label: box.table[0].value for box in page.expander if box.label.startswith("Parameters of its")}
+    assert tables and any("width" in set(table["parameter"]) for table in tables.values())
+    assert not any("checkpoint" in set(table["parameter"]) for table in tables.values())
 
 
 def test_the_catalogue_begins_with_an_overview_baselines_first(app: AppTest) -> None:

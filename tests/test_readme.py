@@ -41,8 +41,18 @@ def succeeds(folder: Path, *command: object) -> str:
 
 def test_the_python_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(block("python", 'recipe_for("sample"'), "README.md", "exec"), {})
+    exec(compile(block("python", 'recipe_for("sample", date'), "README.md", "exec"), {})
     assert fusion.Scene.read("fused.tif").valid > 0.9
+
+
+def test_the_example_of_a_network_trains_and_predicts(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FUSION_CHECKPOINTS", str(tmp_path))
+    names: dict = {}
+    code = block("python", "fusion.training")
+    assert "epochs=20" in code
+    exec(compile(code.replace("epochs=20", "epochs=1"), "README.md", "exec"), names)
+    assert names["scene"].valid == 1 and len(capsys.readouterr().out.splitlines()) == 2
+    assert [path.suffix for path in tmp_path.glob("*.*")] == [".safetensors"]
 
 
 def test_the_example_over_the_network_runs_against_a_catalogue_on_loopback(tmp_path, monkeypatch):
@@ -81,7 +91,13 @@ def copy(tmp_path_factory):
     plain = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "fusion", folder / "fusion", ignore=plain)
     (folder / "tests").mkdir()
-    for name in ("tests/test_methods.py", "tests/landscapes.py", "tests/conftest.py", "pyproject.toml"):
+    for name in (
+        "tests/test_methods.py",
+        "tests/networks.py",
+        "tests/landscapes.py",
+        "tests/conftest.py",
+        "pyproject.toml",
+    ):
         shutil.copy(ROOT / name, folder / name)
     (folder / "fusion/methods/mean.py").write_text(block("python", "class Mean"), encoding="utf-8")
     return folder

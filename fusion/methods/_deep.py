@@ -45,10 +45,13 @@ class Deep(Method):
         `Sample.shares`; with 2, a method overrides `forward`.
     rate
         Learning rate of the paper.
+    from_base
+        An untrained network gives exactly its base; else it does where nothing changed.
     """
 
     at_once: ClassVar[int] = 1
     rate: ClassVar[float] = 1e-3
+    from_base: ClassVar[bool] = True
     family: ClassVar[str] = "deep learning"
     departs: ClassVar[dict[Law, str]] = {
         "offset": "for a network answers to levels as it has learnt",
@@ -61,7 +64,7 @@ class Deep(Method):
 
     base: Literal["reference", "delta"] = param(
         "reference",
-        doc="What the predicted change is added to: the fine image, or that plus the coarse change.",
+        doc="What the network adds to: the fine image, or that plus the coarse change, then in proportion to it.",
         training=True,
     )
 
@@ -81,7 +84,14 @@ class Deep(Method):
     def single(self, nets: nn.ModuleDict, sample: Sample, pair: int) -> Tensor:
         """Predict ``(n, band, y, x)``, normalised, from one pair of a sample."""
         change: Tensor = nets["generator"](sample.fine[:, pair], sample.coarse[:, pair], sample.target)
+        if self.base == "delta":  # what is added to the coarse change scales with it
+            change = change * sample.change()[:, pair]
         return sample.start(pair, self.base) + change
+
+    @property
+    def half(self) -> bool:
+        """Whether half precision is exact enough for it on a GPU."""
+        return True
 
     def patch(self, ratio: int) -> tuple[int, int]:
         """Side of a patch, margins included, and margin, in coarse pixels."""

@@ -23,6 +23,7 @@ MOST = 16  # patches in a batch
 PIXELS = 100_000  # of a batch on a processor at least; more at once is no faster there
 FLOATS = 600  # per fine pixel and pair: what the layers of a network hold at once, about
 SHARE = 0.3  # of the free memory that a batch may take up
+HALF = True  # half precision on a GPU
 GUESS = 2 * 2**30  # bytes taken as free where the system does not say
 
 Place = tuple[int, int]  # row and column
@@ -151,7 +152,7 @@ def _outputs(
 
 
 def _run(found: "Loaded", sample: Sample) -> np.ndarray:
-    half = found.device.startswith("cuda")
+    half = HALF and found.method.half and found.device.startswith("cuda")
     with found.lock, torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=half):
         out: Tensor = found.method.forward(found.nets, sample.to(found.device))
     array: np.ndarray = out.float().cpu().numpy()

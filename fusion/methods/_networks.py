@@ -103,18 +103,18 @@ def in_memory() -> list[tuple[str, int, str]]:
         return [(each.checkpoint.name, each.bytes, each.device) for each in _LOADED.values()]
 
 
-def build(checkpoint: Checkpoint) -> "tuple[Deep, nn.ModuleDict]":
-    """Make the networks that a checkpoint describes, and put its weights into them.
+def build(checkpoint: Checkpoint, ratio: int | None = None) -> "tuple[Deep, nn.ModuleDict]":
+    """Make the networks that a checkpoint describes (for its smallest ratio), and put its weights into them.
 
     Raises
     ------
     FusionError
         If they do not fit each other.
     """
-    method: Any = methods.build(checkpoint.method, {**checkpoint.parameters, "checkpoint": ""})
-    if not hasattr(method, "networks"):
+    if not hasattr(methods.get(checkpoint.method), "networks"):
         raise FusionError(f"The checkpoint {checkpoint.name} is of {checkpoint.method}, which is no network.")
-    nets = method.networks(len(checkpoint.bands), checkpoint.ratios[0])
+    method: Any = methods.build(checkpoint.method, {**checkpoint.parameters, "checkpoint": ""})
+    nets = method.networks(len(checkpoint.bands), ratio or checkpoint.ratios[0])
     weights = {key: torch.from_numpy(value) for key, value in checkpoints.arrays(checkpoint.name).items()}
     fit(nets, weights, checkpoint.name)
     return method, nets

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -9,6 +10,8 @@ from . import param, register
 from ._deep import Deep, Sample
 from ._layers import conv, resized, stacked, start_at_zero
 from ._losses import perceptual, structure
+
+NO_CHANGE = 0.1  # standard deviations of a band: less coarse change counts as so much
 
 
 @register
@@ -32,7 +35,8 @@ class Edcstfn(Deep):
     Departures. (1) The decoder gives the change since a base (F_1, or F_1 + up(C_2 - C_1)) and not the image: it
     starts at zero, so that an untrained network returns its reference. (2) Predictions of several references are
     averaged by 1 / change as the paper's are, but per fine pixel of the interpolated root mean square change of all
-    bands.
+    bands. (3) On request the error of a pixel is absolute and divided by the sample's mean coarse change: it did better
+    where days that differ much were learnt from together with days that hardly do, and the bundled weights have it.
     """
 
     title = "EDCSTFN"
@@ -40,6 +44,11 @@ class Edcstfn(Deep):
 
     width: int = param(
         32, doc="Channels of the first layer; the next have two and four times as many.", low=4, high=128, training=True
+    )
+    error: Literal["squared", "relative"] = param(
+        "squared",
+        doc="Error of a pixel: squared, or absolute and relative to the coarse change, lest large changes rule.",
+        training=True,
     )
     feature_weight: float = param(
         1.0, doc="Weight of the difference in the autoencoder's features.", unit="1", low=0, high=100, training=True
@@ -55,6 +64,9 @@ class Edcstfn(Deep):
         out = self.forward(nets, sample)
         wanted = sample.wanted(out)
         loss = (out - wanted).pow(2).mean()
+        if self.error == "relative":
+            change = sample.change().amin(1).mean((1, 2, 3), keepdim=True)
+            loss = ((out - wanted) / (change + NO_CHANGE)).abs().mean()
         if self.feature_weight:
             loss = loss + self.feature_weight * perceptual(out, wanted, sample)
         if self.structure_weight:

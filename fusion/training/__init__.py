@@ -4,6 +4,7 @@ The numbers of a step come from the seed and the step alone, so a training that 
 same weights. What a training is told of the clock only ends it; it changes no number.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -196,10 +197,11 @@ def train(
     if epochs < 1:
         raise FusionError(f"Training wants at least one epoch, got {epochs}.")
     setting = Setting.of(method, series, options)
+    nets = setting.networks(seed)
     loop = Loop(
-        setting.method, setting.networks(seed), seed=seed, epochs=epochs, steps=options.steps or setting.steps(options),
+        setting.method, nets, seed=seed, epochs=epochs, steps=options.steps or setting.steps(options),
         rate=setting.rate(options), options=options, draw=setting.draw, judge=setting.judge,
-        resume=Resume.of(setting.method, options, epochs, seed, digest(series)),
+        resume=Resume.of(setting.method, nets, options, epochs, seed, digest(series)),
     )  # fmt: skip
     floors, stand, began = setting.floors(), None, time.monotonic()
     for stand in loop.run(progress, enough):
@@ -222,7 +224,8 @@ def train(
         },
     )
     hidden = [each.stack.day.isoformat() for each in setting.hidden]
-    metrics = {**loop.best_scores, "floors": floors, "hidden": hidden}
+    scores = {name: value for name, value in loop.best_scores.items() if math.isfinite(value)}
+    metrics = {**scores, "floors": floors, "hidden": hidden}
     title = f"{method.title}, {len(setting.about.bands)} bands, RMSE {loop.best:.4f} on {hidden[0]}"
     path = checkpoints.save(
         replace(setting.about, title=title, metrics=metrics, provenance=origin), loop.best_weights()

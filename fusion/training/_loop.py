@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -99,8 +100,7 @@ class Loop:
             while self.epoch < self.epochs and not self.note:
                 losses = self._epoch(progress, enough, began)
                 self.spent = time.monotonic() - began
-                if losses or not self.note:
-                    yield self._look(losses)
+                yield self._look(losses) if losses else self._ended()
 
     def best_weights(self) -> dict[str, Any]:
         """Weights that predicted the hidden date best, as arrays for a checkpoint."""
@@ -150,6 +150,7 @@ class Loop:
     def _learn(self, sample: Sample) -> list[tuple[str, float]]:
         out = []
         rate = self.rate * self._share()
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.step]).generate_state(1)[0]))
         with torch.autocast("cuda", torch.float16, enabled=self.gpu):
             steps = self.method.losses(self.nets, sample)
         while True:
@@ -232,6 +233,13 @@ class Loop:
         self.resume.write(self._state())
         return Stand(self.epoch, self.step, losses, judged.scores, judged.prediction, self.best, self.note)
 
+    def _ended(self) -> Stand:
+        """Where a training ends that exploded: with the best weights, what they predict, and why."""
+        self.nets.load_state_dict(self.kept)
+        self.nets.eval()
+        judged = self.judge(self.nets)
+        return Stand(self.epoch, self.step, {}, judged.scores, judged.prediction, self.best, self.note)
+
     def _state(self) -> dict[str, Any]:
         return {
             "nets": self.nets.state_dict(),
@@ -247,7 +255,7 @@ class Loop:
     def _resumed(self) -> bool:
         """Go on where a killed training was; False where there is none."""
         state = self.resume.read()
-        if state is None:
+        if state is None or not state.keys() >= self._state().keys():
             return False
         self.nets.load_state_dict(state["nets"])
         for name, each in self.optimisers.items():

@@ -5,12 +5,14 @@ import json
 import logging
 import os
 import pickle
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .. import checkpoints
 from ..methods._deep import Deep
@@ -25,9 +27,11 @@ class Resume:
     path: Path
 
     @classmethod
-    def of(cls, method: Deep, options: Any, epochs: int, seed: int, series: str) -> "Resume":
+    def of(cls, method: Deep, nets: nn.ModuleDict, options: Any, epochs: int, seed: int, series: str) -> "Resume":
         """Name the file of a training."""
-        body = [type(method).name(), method.parameters(), asdict(options), epochs, seed, series, torch.__version__]
+        shapes = {key: list(value.shape) for key, value in nets.state_dict().items()}  # another version's may differ
+        body = [type(method).name(), _code(method), method.parameters(), shapes, asdict(options), epochs, seed, series]
+        body.append(torch.__version__)
         key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:24]
         return cls(checkpoints.folder() / "unfinished" / f"{key}.pt")
 
@@ -58,3 +62,9 @@ class Resume:
     def forget(self) -> None:
         """Delete the file; the training is over."""
         self.path.unlink(missing_ok=True)
+
+
+def _code(method: Deep) -> str:
+    """Hash of the network's own file: what another version left is not gone on with."""
+    file = sys.modules[type(method).__module__].__file__
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""

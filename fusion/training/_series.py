@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from itertools import permutations
+from functools import cached_property
+from itertools import combinations, permutations
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +18,19 @@ from ..methods._sample import Sample
 from ..scene import Scene
 from ..stack import Pair, Stack, holdout
 
+NEAR = 0.05  # coarse change, in standard deviations, below which transitions are drawn alike
+BOTH = 0.75  # of the batches show a network that takes one pair two of them, whose predictions are averaged as in use
 TRIES = 40  # places looked at for a crop that shows enough
 ENOUGH = 0.5  # of a crop's pixels are known, at least
 MOST_SIDE = 512  # of what is predicted of a hidden date, in fine pixels
 STRIP = 0.25  # of the width that is hidden where there is no date to hide
+
+
+class Transitions(NamedTuple):
+    """Indices of days, references first and target last, and how often each is drawn."""
+
+    days: list[tuple[int, ...]]
+    chances: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,23 +41,45 @@ class Group:
     fine: np.ndarray  # (day, band, y, x)
     coarse: np.ndarray  # (day, band, v, u)
     seen: np.ndarray  # (day, y, x) bool: both images were seen
+    at_once: int  # pairs that the network takes
 
     @property
     def ratio(self) -> int:
         """Fine pixels per coarse pixel, along one side."""
         return int(self.fine.shape[-1] // self.coarse.shape[-1])
 
-    def transitions(self, references: int) -> list[tuple[int, ...]]:
-        """Indices ``(reference, ..., target)`` of all ordered pairs or triples of days.
+    @cached_property
+    def pairs(self) -> Transitions:
+        """``(reference, target)`` of all ordered pairs of days."""
+        return self._drawn(list(permutations(range(len(self.days)), 2)))
 
-        Where two references are wanted of two days, one day is both.
+    @cached_property
+    def triples(self) -> Transitions:
+        """``(reference, reference, target)`` of all triples of days, references in time order.
+
+        Where there are only two days, one day is both references.
         """
         count = len(self.days)
-        if references == 1:
-            return list(permutations(range(count), 2))
-        if count == 2:
-            return [(0, 0, 1), (1, 1, 0)]
-        return [(i, k, j) for i, k, j in permutations(range(count), 3) if self.days[i] < self.days[k]]
+        days: list[tuple[int, ...]] = [(i, k, j) for i, k, j in permutations(range(count), 3) if i < k]
+        return self._drawn(days if count > 2 else [(0, 0, 1), (1, 1, 0)])
+
+    @cached_property
+    def between(self) -> Transitions:
+        """``(reference, reference, target)`` with the target between the references, as pairs are chosen in use."""
+        return self._drawn([(i, k, j) for i, j, k in combinations(range(len(self.days)), 3)])
+
+    @property
+    def transitions(self) -> Transitions:
+        """What the network learns from alone: pairs, or triples where it takes two pairs at once."""
+        return self.pairs if self.at_once == 1 else self.triples
+
+    def _drawn(self, days: list[tuple[int, ...]]) -> Transitions:
+        """Draw the more often the less the coarse image changes since the references, as pairs are chosen in use."""
+        weight = [
+            np.prod([(_rms(self.coarse[ref] - self.coarse[day]) + NEAR) ** (-2 / len(refs)) for ref in refs])
+            for *refs, day in days
+        ]
+        return Transitions(days, np.array(weight) / np.sum(weight))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,19 +155,20 @@ def split(
         have = ", ".join(str(pair.day) for pair in groups[0])
         raise FusionError(f"The date to hide wants to be one of {have}, got {hidden}: choose one of these.")
     kept, out = [], []
-    for group in groups:
+    for whole in groups:
+        group = _showing(whole)
         days = [pair.day for pair in group]
-        day = hidden if hidden in days else days[len(days) // 2]
+        if hidden in {pair.day for pair in whole} - set(days):
+            raise _nothing_to_judge(hidden)
         if hidden in days and len(group) < 3:
             raise FusionError(
                 f"Hiding {hidden} leaves {len(group) - 1} of {len(group)} days, and training wants two: add a pair, "
                 "or leave the date to hide empty."
             )
         if len(group) >= 3 and (hidden is None or hidden in days):
-            rest = [pair for pair in group if pair.day != day]
-            stack, truth = holdout(list(group), day, min(max(2, references), len(rest)))
-            kept.append(rest)
-            out.append(_windowed(stack, truth))
+            day, problem = _one_hidden(group, hidden, references)
+            kept.append([pair for pair in group if pair.day != day])
+            out.append(problem)
         elif hidden is None:
             masked, strip = _strip(group, references)
             kept.append(masked)
@@ -142,6 +176,44 @@ def split(
         else:
             kept.append(list(group))
     return kept, out
+
+
+def _showing(group: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs of a group that show anything."""
+    shown = [pair for pair in group if all(np.isfinite(scene.data).any() for scene in (pair.coarse, pair.fine))]
+    if len(shown) < 2:
+        raise FusionError(
+            f"Training wants at least two days of an area with valid pixels, got {len(shown)} of "
+            f"{', '.join(str(pair.day) for pair in group)} (clouds or no data): choose other days or another area."
+        )
+    return shown
+
+
+def _one_hidden(group: Sequence[Pair], wanted: date | None, references: int) -> tuple[date, Hidden]:
+    """Hide one date: the wanted one, else the one nearest the middle of the group that shows anything."""
+    middle = len(group) // 2
+    days = [pair.day for pair in sorted(group, key=lambda pair: abs(group.index(pair) - middle))]
+    for day in [wanted] if wanted else days:
+        stack, truth = holdout(list(group), day, min(max(2, references), len(group) - 1))
+        if _shows(problem := _windowed(stack, truth)):
+            return day, problem
+    raise _nothing_to_judge(wanted or days[0])
+
+
+def _shows(problem: Hidden) -> bool:
+    """Whether a prediction can be compared with the truth anywhere."""
+    stack = problem.stack
+    coarse = _repeat(np.isfinite(stack.coarse).all(axis=1), stack.ratio)
+    pair = (np.isfinite(stack.fine).all(axis=1) & coarse).any(axis=0)
+    target = _repeat(np.isfinite(stack.target).all(axis=0), stack.ratio)
+    return bool((pair & target & np.isfinite(problem.truth.data).any(axis=0)).any())
+
+
+def _nothing_to_judge(day: date | None) -> FusionError:
+    return FusionError(
+        f"The hidden part of {day} wants pixels that are seen in both images of that day and of another one, got none "
+        "(clouds or no data): hide another date, or choose other days."
+    )
 
 
 def _windowed(stack: Stack, truth: Scene) -> Hidden:
@@ -161,12 +233,15 @@ def _strip(group: Sequence[Pair], references: int) -> tuple[list[Pair], Hidden]:
     *others, last = group
     r = last.fine.shape[2] // last.coarse.shape[2]
     coarse_columns = last.coarse.shape[2]
-    first = max(1, round(coarse_columns * (1 - STRIP))) * r
+    first = min(max(1, round(coarse_columns * (1 - STRIP))), coarse_columns - 1) * r
     stack = Stack.of(others[-max(2, references) :], last.coarse)
     seen, unseen = last.fine.data.copy(), last.fine.data.copy()
     seen[..., first:], unseen[..., :first] = np.nan, np.nan
     pair = Pair(last.coarse, replace(last.fine, data=seen))
-    return [*others, pair], _windowed_right(stack, replace(last.fine, data=unseen))
+    problem = _windowed_right(stack, replace(last.fine, data=unseen))
+    if not _shows(problem):
+        raise _nothing_to_judge(last.day)
+    return [*others, pair], problem
 
 
 def _windowed_right(stack: Stack, truth: Scene) -> Hidden:
@@ -202,7 +277,7 @@ def normalisation(groups: Sequence[Sequence[Pair]]) -> tuple[np.ndarray, np.ndar
     return mean.astype(np.float32), np.maximum(deviation, 1e-3).astype(np.float32)
 
 
-def prepared(pairs: Sequence[Pair], mean: np.ndarray, scale: np.ndarray) -> Group:
+def prepared(pairs: Sequence[Pair], mean: np.ndarray, scale: np.ndarray, at_once: int) -> Group:
     """Normalise a group's images and fill their gaps: coarse ones with the mean, fine ones from the coarse one."""
     m, s = mean[:, None, None], scale[:, None, None]
     fine = np.stack([(pair.fine.data - m) / s for pair in pairs])
@@ -212,13 +287,13 @@ def prepared(pairs: Sequence[Pair], mean: np.ndarray, scale: np.ndarray) -> Grou
     seen = np.isfinite(fine).all(axis=1) & _repeat(known.all(axis=1), r)
     coarse = np.where(known, coarse, 0).astype(np.float32)
     fine = np.where(np.isfinite(fine), fine, _repeat(coarse, r)).astype(np.float32)
-    return Group(tuple(pair.day for pair in pairs), fine, coarse, seen)
+    return Group(tuple(pair.day for pair in pairs), fine, coarse, seen, at_once)
 
 
-def check_shows(groups: Sequence[Group], references: int) -> None:
+def check_shows(groups: Sequence[Group]) -> None:
     """Raise FusionError unless some transition has pixels that are seen on all its days."""
     for group in groups:
-        for days in group.transitions(references):
+        for days in group.transitions.days:
             if group.seen[list(days)].all(axis=0).any():
                 return
     raise FusionError(
@@ -231,7 +306,6 @@ def drawn(
     groups: Sequence[Group],
     rng: np.random.Generator,
     *,
-    references: int,
     batch: int,
     patch: int,
     augment: Augment,
@@ -240,9 +314,11 @@ def drawn(
     bands: tuple[str, ...],
 ) -> Sample:
     """Draw a batch of crops of random transitions and places of one group."""
-    pixels = np.array([group.fine[0, 0].size * len(group.days) for group in groups], float)
+    pixels = np.sqrt([group.fine[0, 0].size * len(group.days) for group in groups])  # small areas are not lost
     group = groups[int(rng.choice(len(groups), p=pixels / pixels.sum()))]
-    crops = [_crop(group, rng, references, patch, augment) for _ in range(batch)]
+    both = group.at_once == 1 and len(group.days) > 2 and rng.random() < BOTH
+    transitions = group.between if both else group.transitions
+    crops = [_crop(group, transitions, rng, patch, augment) for _ in range(batch)]
     fine, coarse, target, valid, truth, known = (
         torch.from_numpy(np.ascontiguousarray(np.stack(part))) for part in zip(*crops, strict=True)
     )
@@ -256,16 +332,15 @@ def drawn(
 
 
 def _crop(
-    group: Group, rng: np.random.Generator, references: int, patch: int, augment: Augment
+    group: Group, transitions: Transitions, rng: np.random.Generator, patch: int, augment: Augment
 ) -> tuple[np.ndarray, ...]:
     """One crop, varied: fine, coarse, target, valid, truth and known, as in Sample without the first axis."""
     r = group.ratio
     rows, columns = group.coarse.shape[2:]
     side = max(1, patch // r)
     height, width = min(side, rows), min(side, columns)
-    all_days = group.transitions(references)
     for _ in range(TRIES):
-        *refs, day = all_days[rng.integers(len(all_days))]
+        *refs, day = transitions.days[int(rng.choice(len(transitions.days), p=transitions.chances))]
         v, u = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
         y, x = slice(v * r, (v + height) * r), slice(u * r, (u + width) * r)
         seen = group.seen[:, y, x]
@@ -278,10 +353,10 @@ def _crop(
     if augment.change:
         pace = np.float32(rng.uniform(1 - augment.change, 1 + augment.change))
         target, truth = coarse[0] + pace * (target - coarse[0]), fine[0] + pace * (truth - fine[0])
-        if references == 2:  # all three days lie on one line in time: scale all changes since the first
+        if len(refs) == 2:  # all three days lie on one line in time: scale all changes since the first
             coarse = np.stack([coarse[0], coarse[0] + pace * (coarse[1] - coarse[0])])
             fine = np.stack([fine[0], fine[0] + pace * (fine[1] - fine[0])])
-        known = known & seen[refs[0]]
+        known, seen = known & seen[refs[0]], seen & seen[refs[0]]  # what grows out of a filled gap is not seen
     if augment.noise:
         coarse = coarse + augment.noise * rng.standard_normal(coarse.shape).astype(np.float32)
         target = target + augment.noise * rng.standard_normal(target.shape).astype(np.float32)
@@ -315,6 +390,10 @@ def _moved(coarse: Tensor, moves: Tensor) -> Tensor:
     flat = coarse.reshape(n, pairs * bands, rows, columns)
     moved = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=True)
     return moved.reshape(coarse.shape)
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
 
 
 def _repeat(coarse: np.ndarray, ratio: int) -> np.ndarray:

@@ -69,8 +69,8 @@ class Setting:
             bands = start.bands
             kept = [[Pair(pair.coarse.select(bands), pair.fine.select(bands)) for pair in group] for group in kept]
             mean, scale = np.array(start.mean, np.float32), np.array(start.scale, np.float32)
-        groups = tuple(prepared(group, mean, scale) for group in kept)
-        check_shows(groups, method.at_once)
+        groups = tuple(prepared(group, mean, scale, method.at_once) for group in kept)
+        check_shows(groups)
         ratios = [group.ratio for group in groups]
         about = Checkpoint(
             method=type(method).name(),
@@ -84,11 +84,18 @@ class Setting:
 
     def networks(self, seed: int) -> nn.ModuleDict:
         """Make the networks: from the seed, or those of the checkpoint that is adapted."""
-        if self.start is not None:
-            return build(self.start)[1]
+        ratio = self.about.ratios[0]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.method.networks(len(self.about.bands), self.about.ratios[0])
+            torch.manual_seed(seed)  # networks that are only for training start anew also where others go on
+            if self.start is None:
+                return self.method.networks(len(self.about.bands), ratio)
+            try:
+                return build(self.start, ratio)[1]
+            except FusionError as error:  # it was built before, for its own ratio
+                raise FusionError(
+                    f"{self.method.title} has other layers at ratio {ratio} than at that of {self.start.name} "
+                    f"({self.start.ratios[0]}): adapt a checkpoint of ratio {ratio}, or train from scratch."
+                ) from error
 
     def rate(self, options: Any) -> float:
         """Learning rate."""
@@ -100,7 +107,7 @@ class Setting:
         for group in self.groups:
             height, width = group.fine.shape[2:]
             pixels = min(self.patch, height) * min(self.patch, width)
-            count += len(group.transitions(self.method.at_once)) * height * width / pixels
+            count += len(group.transitions.days) * height * width / pixels
         return min(MOST_STEPS, max(1, ceil(count / int(options.batch))))
 
     def draw(self, seed: int, step: int, batch: int) -> Sample:
@@ -108,7 +115,6 @@ class Setting:
         return drawn(
             self.groups,
             np.random.default_rng([seed, step]),
-            references=self.method.at_once,
             batch=batch,
             patch=self.patch,
             augment=self.augment,
@@ -147,7 +153,7 @@ class Setting:
 
 
 def _continued(method: Deep, start: Checkpoint) -> Deep:
-    """Return the method as the checkpoint has it; how it learns (weights of losses) is as the caller has it."""
+    """Return the method as the checkpoint has it: its layers, its base and its losses."""
     if start.method != type(method).name():
         raise FusionError(
             f"{method.title} wants a checkpoint of its own to adapt, got {start.name}, which is of {start.method}."
@@ -157,14 +163,13 @@ def _continued(method: Deep, start: Checkpoint) -> Deep:
 
 def provenance(setting: Setting, series: Sequence[Pair], more: Mapping[str, Any]) -> dict[str, Any]:
     """Where weights come from, for their checkpoint."""
-    hidden = {each.stack.day for each in setting.hidden}
     areas = []
-    for group in by_grid(series):
+    for group, learnt in zip(by_grid(series), setting.groups, strict=True):
         box = group[0].fine.geobox
         bounds = box.extent.to_crs("EPSG:4326").boundingbox if box.crs is not None else None
         areas.append(
             {
-                "days": [pair.day.isoformat() for pair in group if pair.day not in hidden],
+                "days": [day.isoformat() for day in learnt.days],  # with one of which a strip alone was hidden
                 "bounds": None if bounds is None else [round(value, 5) for value in bounds.bbox],
                 "pixels": list(box.shape),
                 "pixel": abs(box.affine.a),

@@ -30,6 +30,7 @@ from .pictures import (
     symbol_of,
 )
 from .quality import Tables, apa, bars, error_map, scatter
+from .training import held_out, loss_curves
 
 __all__ = [
     "COMBINATIONS",
@@ -53,10 +54,12 @@ __all__ = [
     "equation",
     "error_map",
     "gains",
+    "held_out",
     "image",
     "legend",
     "limits",
     "lookup",
+    "loss_curves",
     "peak",
     "png",
     "rgba",

@@ -8,6 +8,8 @@ import streamlit as st
 
 from fusion.methods import Param, params
 
+Known = Sequence[str] | Mapping[str, str]
+
 
 def bound(
     widget: Callable[..., Any], label: str, *, key: str, value: Any, apply: Callable[[Any], None], **more: Any
@@ -43,22 +45,29 @@ def form(
     *,
     key: str,
     apply: Callable[[str, Any], None],
-    known: Mapping[str, Sequence[str]] = {},
+    known: Mapping[str, Known] = {},
 ) -> None:
     """Draw the parameters of a dataclass; each edit is handed to ``apply(name, value)``.
 
-    `known` has values to choose among of parameters that are free text; another may be typed.
+    Those that matter only while a network is trained are left out. `known` has values to choose among of parameters
+    that are free text: of a sequence another may be typed, a mapping has all there are with words for each.
     """
     columns = st.columns(3)
-    for index, item in enumerate(params(owner)):
+    for index, item in enumerate(item for item in params(owner) if not item.training):
         with columns[index % 3]:
             apply_one = partial(apply, item.name)
             _field(item, values[item.name], f"{key}-{item.name}", apply_one, known.get(item.name, ()))
 
 
-def _field(item: Param, value: Any, key: str, apply: Callable[[Any], None], known: Sequence[str]) -> None:
+def _field(item: Param, value: Any, key: str, apply: Callable[[Any], None], known: Known) -> None:
     label = item.name.replace("_", " ").capitalize() + (f" ({item.unit})" if item.unit else "")
-    if known:
+    if isinstance(known, Mapping):
+        words = {**known, **({} if value in known else {value: f"{value} (does not fit, or is not here)"})}
+        bound(
+            st.selectbox, label, key=key, value=value, apply=apply, options=list(words), help=item.doc,
+            format_func=words.__getitem__,
+        )  # fmt: skip
+    elif known:
         options = list(dict.fromkeys([*known, value]))
         bound(
             st.selectbox, label, key=key, value=value, apply=lambda new: new and apply(new), options=options,

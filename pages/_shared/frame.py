@@ -23,6 +23,7 @@ STEPS = (
     ("pages/compare.py", "4 Compare", ":material/compare:"),
     ("pages/evaluate.py", "5 Evaluate", ":material/monitoring:"),
     ("pages/files.py", "Own files", ":material/folder_open:"),
+    ("pages/train.py", "Train", ":material/model_training:"),
     ("pages/methods.py", "Methods", ":material/menu_book:"),
 )
 STYLE = """<style>

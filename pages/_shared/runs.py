@@ -66,7 +66,7 @@ def start(recipes: Sequence[Recipe], more: Sequence[Item] = ()) -> None:
         if shelf().get(key) is None:
             accounts.ensure(recipe.target.source)
             remote = sources.is_remote(recipe.target.source)
-            compute = queue().compute if remote else _at_once
+            compute = queue().compute if remote else at_once
             submit(key, recipe.method.title, _work(recipe, more, shelf(), flights(), compute), network=remote)
 
 
@@ -74,7 +74,7 @@ def read(recipe: Recipe, more: Sequence[Item] = ()) -> None:
     """Queue the reading of a recipe's images, and of `more` on its fine grid."""
     accounts.ensure(recipe.target.source)
     keep, fly, remote = shelf(), flights(), sources.is_remote(recipe.target.source)
-    submit(read_key(recipe), "Images", lambda progress: _read(recipe, more, keep, fly, progress), network=remote)
+    submit(read_key(recipe), "Images", lambda progress: fetch(recipe, more, keep, fly, progress), network=remote)
 
 
 def read_key(recipe: Recipe) -> str:
@@ -82,7 +82,8 @@ def read_key(recipe: Recipe) -> str:
     return "read:" + _stack_key(recipe)
 
 
-def _at_once(call: Callable[[], Any], progress: Progress) -> Any:
+def at_once(call: Callable[[], Any], progress: Progress) -> Any:
+    """Compute in the job itself, which has the device already."""
     return call()
 
 
@@ -94,7 +95,7 @@ def _work(
     compute: Callable[[Callable[[], Any], Progress], Any],
 ) -> Work:
     def work(progress: Progress) -> None:
-        stack = _read(recipe, more, keep, fly, progress)
+        stack, _ = fetch(recipe, more, keep, fly, progress)
         compute(lambda: _fuse(recipe, stack, keep, progress), progress)
 
     return work
@@ -108,15 +109,20 @@ def _fuse(recipe: Recipe, stack: Stack, keep: Shelf, progress: Progress) -> None
     keep.put(recipe.to_json(), scene, scene.data.nbytes)
 
 
-def _read(recipe: Recipe, more: Sequence[Item], keep: Shelf, fly: Flights, progress: Progress) -> Stack:
-    """A recipe's stack and more images, read where they are not kept; says how far it is."""
+def fetch(
+    recipe: Recipe, more: Sequence[Item], keep: Shelf, fly: Flights, progress: Progress
+) -> tuple[Stack, list[Scene]]:
+    """A recipe's stack and more images, read where they are not kept; says how far it is. For jobs."""
     stack: Stack = fly.once(_stack_key(recipe), lambda: loaded(recipe, keep, progress), progress)
+    scenes = []
     for item in more:
-        if keep.get(_image_key(item, recipe)) is None:
+        scene = keep.get(_image_key(item, recipe))
+        if scene is None:
             note = f"reading the fine image of {item.day}"
             scene = followed(lambda item=item: _image(item, recipe), lambda done, note=note: progress(done, note))
             keep.put(_image_key(item, recipe), scene, scene.data.nbytes)
-    return stack
+        scenes.append(scene)
+    return stack, scenes
 
 
 def result(recipe: Recipe) -> Scene | None:
@@ -218,12 +224,12 @@ def show(jobs: Sequence[Recipe | str]) -> Rows:
     return [(job, _row(job)) for job in ours.values()]
 
 
-def wait(rows: Rows) -> None:
-    """Move the rows on until a job is over, then draw the page again."""
+def wait(rows: Rows, news: Callable[[], bool] = lambda: False) -> None:
+    """Move the rows on until a job is over or there is news to show, then draw the page again."""
     if not rows:
         return
     running = [job for job, _ in rows if not job.over]  # none if the last one ended while the page was drawn
-    while running and not any(job.over for job in running):
+    while running and not any(job.over for job in running) and not news():
         for job, row in rows:
             row.progress(job.fraction, text=_words(job))
         time.sleep(LOOK)

@@ -29,7 +29,7 @@ class Times:
 
     def of(self, recipe: Recipe) -> State:
         """Return what is known of a run's time."""
-        size = Size(len(recipe.pairs), len(recipe.bands), *recipe.geobox.shape, recipe.ratio)
+        size = Size(len(recipe.pairs), len(recipe.bands), *recipe.geobox.shape, recipe.ratio, recipe.bands)
         answer = self._answer(recipe.method, size)
         if answer is None:
             return None, False
