@@ -1,6 +1,6 @@
 """Train the bundled checkpoints of EDCSTFN, for three, four and six bands.
 
-    python -m assets.make_weights [--bands 4] [--epochs 60]
+    python -m assets.make_weights [--bands 4] [--epochs 10]
 
 Data: the bundled sample (its dates of 2015 to 2018, EUPL-1.2) where the bands allow, at ratios 10 and 20, and
 landscapes of the synthetic lab, at ratio 16, seen by coarse sensors of different calibration. Nothing else: so
@@ -45,7 +45,7 @@ def main() -> None:
     """Train one set of bands after the other, and put the files where they are bundled."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bands", type=int, choices=SETS, action="append")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
     for count in options.bands or SETS:
         series = data(SETS[count])

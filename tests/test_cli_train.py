@@ -138,7 +138,15 @@ def test_adapting_takes_the_network_of_the_weights_and_says_what_they_knew(mine,
     assert facts["start_has_seen"] is True
 
 
-def test_ctrl_c_stops_and_keeps_the_best(capsys, monkeypatch):
+@pytest.fixture
+def hears_ctrl_c():
+    """As in a terminal: a shell that starts a command in the background has it ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_and_keeps_the_best(capsys, monkeypatch, hears_ctrl_c):
     from fusion import training
 
     def train(*given, watch, **more):
@@ -158,7 +166,7 @@ def test_ctrl_c_stops_and_keeps_the_best(capsys, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_ctrl_c_twice_gives_up(capsys, monkeypatch):
+def test_ctrl_c_twice_gives_up(capsys, monkeypatch, hears_ctrl_c):
     from fusion import training
 
     def train(*given, **more):
