@@ -43,6 +43,12 @@ with frame.page("Meantime", "Sharp satellite images on days when only blurred on
                 state.choose_source(name)
                 missing = bool(state.work().missing)
                 st.switch_page("pages/files.py" if missing else "pages/area.py")
+    st.subheader("Your own network")
+    st.markdown(
+        "Networks are among the methods. **Train** teaches one on your own days, or adapts trained weights to them, "
+        "and shows on a hidden day whether that was worth it; no account, no internet and no GPU is needed."
+    )
+    st.page_link("pages/train.py", label="Train a network", icon=":material/model_training:")
     st.subheader("The steps")
     st.markdown(
         "1. **Area**: draw where, choose the day to predict and the pairs to predict it from.\n"
@@ -50,5 +56,6 @@ with frame.page("Meantime", "Sharp satellite images on days when only blurred on
         "3. **Fuse**: choose methods and run them; download the result.\n"
         "4. **Compare**: swipe between inputs, results and, where known, the truth; click a pixel for its spectrum.\n"
         "5. **Evaluate**: hide a day that has a sharp image, predict it, and see the errors in numbers and maps.\n\n"
-        "**Methods** explains every method with its paper and parameters."
+        "**Own files** brings your own images in. **Train** teaches networks, which then run on Fuse like any other "
+        "method. **Methods** explains every method with its paper and parameters."
     )

@@ -136,7 +136,7 @@ def _take_in(args: argparse.Namespace) -> int:
         data = path.read_bytes()
     except OSError as error:
         raise FusionError(f"Cannot read {path}: {error.strerror}. Give a file that ends in {ENDING}.") from error
-    return _new(args, checkpoints.take_in(data))
+    return _new(args, checkpoints.take_in(data, path.name))
 
 
 def _convert(args: argparse.Namespace) -> int:

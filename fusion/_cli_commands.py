@@ -123,9 +123,8 @@ def run_recipe(args: argparse.Namespace) -> int:
 
 
 def check_pairs(recipe: Recipe, method: Method) -> None:
-    """Find out before anything is read whether a recipe has pairs enough for a method."""
-    if lacks := method.lacks(len(recipe.pairs)):
-        raise FusionError(lacks)
+    """Find out before anything is read whether a recipe has pairs enough for a method, and a network its weights."""
+    method.check_for(len(recipe.pairs), recipe.bands, recipe.ratio)
 
 
 def fused(recipe: Recipe, stack: Stack, args: argparse.Namespace) -> Scene:

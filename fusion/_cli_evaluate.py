@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import methods, sources
+from . import checkpoints, methods, sources
 from ._cli_commands import check_pairs, fused, pixel, read
 from ._cli_files import check_folder, read_header, read_recipe, write_scene
 from ._cli_text import note, print_json, strong, table
@@ -16,7 +16,7 @@ from .area import clip
 from .errors import FusionError
 from .methods import Method
 from .metrics import METRICS, Metric, best_of, evaluate
-from .propose import truth_item
+from .propose import bounds_of, truth_item
 from .recipe import Recipe, data_tags
 from .scene import Scene
 from .stack import UNKNOWN_DAY
@@ -46,6 +46,7 @@ def _recipe(args: argparse.Namespace) -> int:
     candidates = _candidates(recipe, args.methods or [])
     for method in candidates.values():
         check_pairs(recipe, method)
+        _note_seen(recipe, method)
     item = truth_item(recipe)
     truth = clip(sources.get(item.source).read(item, recipe.geobox, recipe.bands), recipe.area)
     stack, scores = read(recipe), dict[str, Scores]()
@@ -67,6 +68,26 @@ def _recipe(args: argparse.Namespace) -> int:
     }
     title = f"Hidden image of {truth.day} ({item.product}), predicted from {' and '.join(days)}"
     return _report(args, scores, truth, facts, title)
+
+
+def _note_seen(recipe: Recipe, method: Any) -> None:
+    """Say of a network whose weights were trained on the image that is hidden that it knows the answer.
+
+    Raises
+    ------
+    FusionError
+        If a network has no weights: said before anything is read.
+    """
+    if not hasattr(method, "networks"):
+        return
+    from .methods._networks import chosen  # needs torch, which a network has imported already
+
+    row, day = chosen(method, recipe.bands, recipe.ratio), recipe.target.day
+    if checkpoints.seen(row, day, bounds_of(recipe.area)):
+        note(
+            f"Note: the weights of {method.title} ({row.name}) were trained on the fine image of {day} over this area, "
+            "so they have seen the answer. How well they predict this day says nothing about others."
+        )
 
 
 def _two_files(args: argparse.Namespace) -> int:

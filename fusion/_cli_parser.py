@@ -107,7 +107,7 @@ The pairs of the recipe are learnt from, or with --all-days every day of its are
 target's. One day is hidden and predicted after each epoch: what predicts it best is kept as a checkpoint, whose
 name is printed. Nearest and delta are the floors: a network that does not beat them adds nothing. Training ends
 after all epochs, after --minutes, when nothing was gained for a while, or with Ctrl-C, which keeps the best.
-A training that was killed goes on where it was when the same command is given again."""
+A training that was killed goes on where it was when the same command is given again within 30 days."""
 CHECKPOINTS = """\
 examples:
   {prog} checkpoints

@@ -79,7 +79,10 @@ def _method(args: argparse.Namespace) -> "Deep":
     if not hasattr(kind, "networks"):
         found = [each for each in methods.names() if hasattr(methods.get(each), "networks")]
         raise FusionError(f"{kind.title} has no weights to train: choose a network, one of {', '.join(found)}.")
-    method: Any = methods.build(name, settings(kind, args.set or []))
+    given = settings(kind, args.set or [])
+    if "checkpoint" in given:
+        raise FusionError("Training makes a checkpoint: to go on from one, give --start, not --set checkpoint.")
+    method: Any = methods.build(name, given)
     return method  # type: ignore[no-any-return]
 
 

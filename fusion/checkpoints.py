@@ -4,86 +4,54 @@ A checkpoint's name is made of its method, bands, ratio and content, so that a r
 weights. The bundled ones lie in the installed package. Nothing here needs torch, and nothing is ever unpickled.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as pack
 
 from ._assets import asset
+from ._checkpoint_file import FORMAT, KEY, MAX_HEAD, Checkpoint, header, weights_in
 from .errors import FusionError
 
-FORMAT = 1
-KEY = "meantime"  # of the metadata
+__all__ = [
+    "ENDING",
+    "FORMAT",
+    "KEY",
+    "MAX_BYTES",
+    "MAX_HEAD",
+    "NAME",
+    "Checkpoint",
+    "arrays",
+    "check_room",
+    "every",
+    "folder",
+    "is_bundled",
+    "names",
+    "path_of",
+    "paths",
+    "read",
+    "remove",
+    "save",
+    "seen",
+    "take_in",
+]
+
 ENDING = ".safetensors"
 MAX_BYTES = 512 * 2**20  # of a file that is taken in
-MAX_HEAD = 1_000_000  # characters of metadata
-MAX_RATIO = 1000
 MAX_STARTS = 20  # checkpoints that each started from the next
 NAME = re.compile(r"[a-z0-9_]+-[a-z0-9_-]{1,79}")  # without ending; a method, a hyphen, and what tells it from others
-METHOD = re.compile(r"[a-z0-9_]{1,40}")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a file of weights says about itself.
-
-    Parameters
-    ----------
-    method, parameters
-        The network: name and parameters of its method while it was trained.
-    bands : tuple of str
-        Bands in the order of the network's channels.
-    ratios : (int, int)
-        Smallest and largest ratio that the weights are for.
-    mean, scale : tuple of float
-        Per band: networks see ``(reflectance - mean) / scale``.
-    title : str
-        One line for lists.
-    metrics : mapping
-        Of the hidden date, or empty: ``{"RMSE": ..., "floors": {"nearest": ..., "delta": ...}}`` and more.
-    provenance : mapping
-        Where the weights come from: data, days, area, seed, steps, licence; plain JSON.
-    name : str
-        File name without ending; "" while it is not saved.
-    """
-
-    method: str
-    parameters: Mapping[str, Any]
-    bands: tuple[str, ...]
-    ratios: tuple[int, int]
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    title: str = ""
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    name: str = ""
-
-    def misfit(self, bands: tuple[str, ...], ratio: int) -> str:
-        """Say why these weights are not for a stack of such bands and ratio; "" if they are."""
-        if set(self.bands) != set(bands):
-            return (
-                f"The checkpoint {self.name} is for the bands {', '.join(self.bands)}, got {', '.join(bands)}: "
-                "choose these bands, another checkpoint, or train one on your own pairs."
-            )
-        low, high = self.ratios
-        if not low <= ratio <= high:
-            wanted = f"ratio {low}" if low == high else f"ratios from {low} to {high}"
-            return (
-                f"The checkpoint {self.name} is for {wanted}, got ratio {ratio}: choose another checkpoint, or adapt "
-                "this one to your own pairs."
-            )
-        return ""
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")  # in the name of a file that is taken in
 
 
 def folder() -> Path:
@@ -95,10 +63,10 @@ def folder() -> Path:
         If there is no such place.
     """
     named = os.environ.get("FUSION_CHECKPOINTS", "").strip()
-    if named:
-        return Path(named).expanduser().absolute()
     base = Path(os.environ.get("XDG_DATA_HOME") or os.environ.get("LOCALAPPDATA") or "")
     try:
+        if named:
+            return Path(named).expanduser().absolute()
         return (base if base.is_absolute() else Path.home() / ".local" / "share") / "meantime" / "checkpoints"
     except RuntimeError as error:
         raise FusionError(
@@ -107,7 +75,7 @@ def folder() -> Path:
 
 
 def paths() -> dict[str, Path]:
-    """Files of all checkpoints by name, bundled ones first.
+    """Files of all checkpoints by name, bundled ones first; those alone where this user has no home folder.
 
     Raises
     ------
@@ -115,8 +83,8 @@ def paths() -> dict[str, Path]:
         If the folder cannot be looked into.
     """
     found: dict[str, Path] = {}
-    for place in (_bundled_folder(), folder()):
-        if place is not None and place.is_dir():
+    for place in (_bundled_folder(), _own_folder()):
+        if place is not None:
             found = {**{path.stem: path for path in _files(place)}, **found}
     return dict(sorted(found.items(), key=lambda item: (not is_bundled(item[0]), item[0])))
 
@@ -131,7 +99,7 @@ def every() -> list[Checkpoint]:
     out = []
     for path in paths().values():
         try:
-            out.append(_header(path))
+            out.append(header(path))
         except FusionError:
             continue
     return out
@@ -143,7 +111,7 @@ def is_bundled(name: str) -> bool:
     return place is not None and bool(NAME.fullmatch(name)) and (place / f"{name}{ENDING}").exists()
 
 
-def path_of(name: str) -> Path:
+def path_of(name: str | os.PathLike[str]) -> Path:
     """Return the file of a checkpoint, given by its name or by the path that :func:`fusion.training.train` returned.
 
     Raises
@@ -151,17 +119,18 @@ def path_of(name: str) -> Path:
     FusionError
         If there is none of this name, here or among the bundled ones.
     """
+    text = os.fspath(name)
     for stem, path in paths().items():  # compared only: no path is built of the text
-        if name in (stem, str(path)):
+        if text in (stem, str(path)):
             return path
     have = ", ".join(paths()) or "none"
     raise FusionError(
-        f"There is no checkpoint {name[:200]!r} here; there are {have}. Train one, or take in its file on the Train "
+        f"There is no checkpoint {text[:200]!r} here; there are {have}. Train one, or take in its file on the Train "
         "page or with the command checkpoints."
     )
 
 
-def read(name: str) -> Checkpoint:
+def read(name: str | os.PathLike[str]) -> Checkpoint:
     """Read what a checkpoint says about itself.
 
     Raises
@@ -169,10 +138,10 @@ def read(name: str) -> Checkpoint:
     FusionError
         If there is none of this name, or its file is damaged or none of ours.
     """
-    return _header(path_of(name))
+    return header(path_of(name))
 
 
-def arrays(name: str) -> dict[str, np.ndarray]:
+def arrays(name: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read a checkpoint's weights by name of parameter.
 
     Raises
@@ -181,8 +150,8 @@ def arrays(name: str) -> dict[str, np.ndarray]:
         As of :func:`read`.
     """
     path = path_of(name)
-    _header(path)
-    return _weights(path)
+    header(path)
+    return weights_in(path)
 
 
 def save(checkpoint: Checkpoint, weights: Mapping[str, np.ndarray], place: Path | None = None) -> Path:
@@ -201,8 +170,8 @@ def save(checkpoint: Checkpoint, weights: Mapping[str, np.ndarray], place: Path 
     return _write(body, checkpoint, place)
 
 
-def take_in(data: bytes) -> Checkpoint:
-    """Take a file into the folder that somebody else made, after looking at all of it.
+def take_in(data: bytes, name: str = "") -> Checkpoint:
+    """Take a file into the folder that somebody else made, after looking at all of it; `name` is for messages alone.
 
     Raises
     ------
@@ -215,14 +184,33 @@ def take_in(data: bytes) -> Checkpoint:
             f"A checkpoint has at most {MAX_BYTES // 2**20} MB, got {len(data) / 2**20:.0f} MB: give a smaller network."
         )
     with tempfile.TemporaryDirectory(prefix="fusion-") as place:
-        draft = Path(place) / f"given{ENDING}"
+        draft = Path(place) / (UNSAFE.sub("_", name).strip(".")[-80:] or "The file")
         try:
             draft.write_bytes(data)
         except OSError as error:
             raise _no_room(len(data), place, error) from error
-        found = _header(draft)
-        _weights(draft)
-    return _header(_write(data, found, None))
+        found = header(draft)
+        weights_in(draft)
+    return header(_write(data, found, None))
+
+
+def check_room(size: int) -> None:
+    """Find out before a long work whether a checkpoint of `size` bytes can be written.
+
+    Raises
+    ------
+    FusionError
+        If the folder cannot be made or written, or the disk is full.
+    """
+    place = folder()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if shutil.disk_usage(place).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise _no_room(size, place, error) from error
 
 
 def seen(checkpoint: Checkpoint, day: date, bounds: Sequence[float]) -> bool:
@@ -261,7 +249,7 @@ def _shows(area: Any, day: str, bounds: Sequence[float]) -> bool:
     return bool(west < bounds[2] and bounds[0] < east and south < bounds[3] and bounds[1] < north)
 
 
-def remove(name: str) -> None:
+def remove(name: str | os.PathLike[str]) -> None:
     """Delete a checkpoint of this user.
 
     Raises
@@ -307,6 +295,8 @@ def _files(place: Path) -> list[Path]:
     """Return the files of a folder that are named as checkpoints are."""
     try:
         return sorted(path for path in place.iterdir() if path.suffix == ENDING and NAME.fullmatch(path.stem))
+    except (FileNotFoundError, NotADirectoryError):  # nothing was saved yet
+        return []
     except OSError as error:
         raise FusionError(
             f"The folder of checkpoints {place} cannot be looked into: {error.strerror}. Make it readable, or set "
@@ -314,17 +304,11 @@ def _files(place: Path) -> list[Path]:
         ) from error
 
 
-def _weights(path: Path) -> dict[str, np.ndarray]:
-    """Read all weights of a file; FusionError if they cannot be read, or some are no finite numbers."""
+def _own_folder() -> Path | None:
     try:
-        with safe_open(str(path), framework="np") as file:
-            found = {key: file.get_tensor(key) for key in file.keys()}
-        bad = [key for key, value in found.items() if not np.isfinite(value).all()]
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise _broken(path.name, error) from error
-    if bad:
-        raise FusionError(f"The weights {bad[0][:200]} of {path.name} are not all finite: it cannot be used.")
-    return found
+        return folder()
+    except FusionError:  # whoever saves is told; the bundled ones are there for everybody
+        return None
 
 
 def _bundled_folder() -> Path | None:
@@ -332,80 +316,3 @@ def _bundled_folder() -> Path | None:
         return asset("weights")
     except FileNotFoundError:
         return None
-
-
-def _header(path: Path) -> Checkpoint:
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise _broken(path.name, error) from error
-    return _read_header(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _read_header(path: Path, size: int, changed: int) -> Checkpoint:
-    try:
-        with safe_open(str(path), framework="np") as file:
-            text = (file.metadata() or {}).get(KEY, "")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _broken(path.name, error) from error
-    return _parse(text, path)
-
-
-def _broken(name: str, error: Exception) -> FusionError:
-    return FusionError(
-        f"{name} wants to be a safetensors file that Meantime has written, got one that is damaged, cut short or of "
-        f"another kind ({error}): pickles (.pt, .pth, .ckpt) are never opened. Download it again, or convert it."
-    )
-
-
-def _parse(text: str, path: Path) -> Checkpoint:
-    name = path.name
-    if not text:
-        raise FusionError(
-            f"{name} is a safetensors file without Meantime's description: weights alone do not say which network, "
-            "bands and scale they are for. Train or convert it with Meantime."
-        )
-    try:
-        body = json.loads(text) if len(text) <= MAX_HEAD else None
-    except (ValueError, RecursionError) as error:
-        raise _broken(name, error) from error
-    if not isinstance(body, dict):
-        raise FusionError(f"{name} describes itself by {len(text):,} characters that are no JSON object.")
-    if body.get("format") != FORMAT:
-        raise FusionError(
-            f"{name} has format {body.get('format')!r}, this version of Meantime reads {FORMAT}: update Meantime, or "
-            "train the network again."
-        )
-    try:
-        found = Checkpoint(
-            method=str(body["method"]),
-            parameters=dict(body["parameters"]),
-            bands=tuple(str(band)[:80] for band in body["bands"]),
-            ratios=(int(body["ratios"][0]), int(body["ratios"][1])),
-            mean=tuple(float(value) for value in body["mean"]),
-            scale=tuple(float(value) for value in body["scale"]),
-            title=str(body.get("title", ""))[:200],
-            metrics=dict(body.get("metrics", {})),
-            provenance=dict(body.get("provenance", {})),
-            name=path.stem,
-        )
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        raise FusionError(f"{name} lacks a part of its description, or it is broken ({error!r}).") from error
-    numbers = (*found.mean, *found.scale)
-    count = len(found.bands)
-    if (
-        not METHOD.fullmatch(found.method)
-        or not 1 <= count <= 100
-        or len(set(found.bands)) != count
-        or len(numbers) != 2 * count
-        or not np.isfinite(numbers).all()
-        or min(found.scale) <= 0
-        or not 1 <= found.ratios[0] <= found.ratios[1] <= MAX_RATIO
-    ):
-        raise FusionError(
-            f"{name} describes a network of method {found.method[:40]!r}, {count} bands, ratios {found.ratios}, means "
-            f"{found.mean[:6]} and scales {found.scale[:6]}, which cannot be: it wants one mean and one scale above 0 "
-            "per band."
-        )
-    return found

@@ -272,6 +272,7 @@ def run(
             "A run of a recipe wants what the recipe names, and it cannot name a class map: use "
             "fuse(stack, method) and keep the map beside the result."
         )
+    recipe.method.check_for(len(recipe.pairs), recipe.bands, recipe.ratio)
     read = READING if stack is None else 0.0
     stack = stack or load(recipe, progress=lambda done: progress(read * done))
     left = lambda done: progress(1 - (1 - read) * (1 - done))  # noqa: E731

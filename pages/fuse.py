@@ -38,7 +38,8 @@ def choose_methods(work: state.Work) -> None:
             st.markdown(method.explanation())
             st.caption(method.paper)
             if work.target and work.pairs and not lack:
-                st.caption(f"Time on this machine: {times.words(state.recipe(work, method))}")
+                where = f" ({weights.place()})" if weights.is_network(method) else ""
+                st.caption(f"Time on this machine: {times.words(state.recipe(work, method))}{where}")
             form(
                 type(method), method.parameters(), key=f"method-{method.name()}",
                 apply=partial(set_parameter, method.name()), known=weights.choices(method, wanted),

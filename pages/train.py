@@ -9,7 +9,7 @@ import streamlit as st
 
 from fusion.errors import FusionError
 from fusion.methods import Method, params
-from pages._shared import frame, messages, runs, scenes, state, training_views, trainings
+from pages._shared import frame, messages, runs, scenes, state, training_curves, training_views, trainings, weights
 from pages._shared.forms import bound, form, remembered
 from pages._shared.trainings import Basics, Plan
 
@@ -86,11 +86,38 @@ def _set(group: str, name: str, value: object) -> None:
     st.session_state[f"train-{group}"] = {**st.session_state.get(f"train-{group}", {}), name: value}
 
 
+def choose_comparison(start: str) -> bool:
+    """Whether a network is trained from scratch beside the one that is adapted."""
+    if not start:
+        return False
+    compare: bool = bound(
+        st.toggle, "Compare with one trained from scratch", key="train-compare-chosen",
+        value=st.session_state.get("train-compare", True),
+        apply=lambda new: st.session_state.update({"train-compare": new}),
+        help="A second network of the same layers is trained from scratch, on the same days with the same epochs and "
+        "minutes, to show what the checkpoint was good for. It is kept only if it does better.",
+    )  # fmt: skip
+    if compare:
+        st.caption("It doubles the time: a second network with the same layers learns from the same days.")
+    return compare
+
+
+def warn_seen(plan: Plan) -> None:
+    """Say of a checkpoint that is adapted that it knows the hidden image."""
+    if plan.seen:
+        st.warning(
+            f"The checkpoint to adapt was trained on the image that is hidden here ({plan.hidden}), so its error "
+            "there says little about other days. Hide a day that it does not know, or train from scratch.",
+            icon=":material/visibility:",
+        )  # fmt: skip
+
+
 def choose_training(work: state.Work) -> Plan:
     """Everything a training is made of."""
     from fusion.training import Options  # needs torch
 
     kind, start = choose_network(work)
+    compare = choose_comparison(start)
     days, hidden = choose_days(work)
     basics = Basics(**fields("basics", Basics, [item.name for item in params(Basics)]))
     with st.expander("Crops and learning", icon=":material/tune:"):
@@ -103,17 +130,20 @@ def choose_training(work: state.Work) -> Plan:
             method = kind()
         else:
             method = kind(**fields(f"net-{kind.name()}", kind, trainings.learning(kind)))
-    return trainings.plan(work, method, days, hidden, basics, options)
+    return trainings.plan(work, method, days, hidden, basics, options, compare)
 
 
 def begin(plan: Plan, busy: bool) -> None:
     """Start the training, or look at samples first."""
+    warn_seen(plan)
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Train", type="primary", icon=":material/model_training:", disabled=busy)
         shown = st.button("Show samples", icon=":material/grid_view:", disabled=busy)
-        days = len(plan.recipe.pairs) + 1
-        st.caption(f"{days} days of {plan.recipe.geobox.shape[1]} x {plan.recipe.geobox.shape[0]} pixels, "
-                   f"{len(plan.recipe.bands)} bands, ratio {plan.recipe.ratio}")  # fmt: skip
+        height, width = plan.recipe.geobox.shape
+        st.caption(
+            f"{len(plan.recipe.pairs) + 1} days of {width} x {height} pixels, {len(plan.recipe.bands)} bands, ratio "
+            f"{plan.recipe.ratio}. Computed {weights.place()}."
+        )
     if pressed or shown:
         state.wanted()
         try:
@@ -140,10 +170,10 @@ with frame.page("Train", LEAD) as work:
     rows = runs.show([*([record.key] if record else []), *([trainings.samples_key(plan)] if plan else [])])
     fits = partial(training_views.misfit, work)
     if record is not None:
-        st.subheader(f"Training of {record.title}")
-        training_views.live(record, running=job is not None)
+        st.subheader(f"{'Adaptation' if record.start else 'Training'} of {record.title}")
+        training_curves.live(record, running=job is not None)
         if record.checkpoint:
-            training_views.result(record, fits)
+            training_views.result(record, fits, running=job is not None)
     training_views.all_checkpoints(fits)
     training_views.bring_along()
     runs.wait(rows, trainings.news(record))

@@ -21,6 +21,7 @@ ORDER = (
     "_pulse",
     "_cache",
     "params",
+    "_checkpoint_file",
     "checkpoints",
     "convert",
     "scene",

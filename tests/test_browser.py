@@ -50,9 +50,9 @@ from pages._shared.state import Work
 pytestmark = pytest.mark.browser
 
 PAGES = {"": "Meantime", "area": "Area", "check": "Check", "fuse": "Fuse", "compare": "Compare",
-         "evaluate": "Evaluate", "files": "Own files", "methods": "Methods"}  # fmt: skip
-STEPS = ["Start", "1 Area", "2 Check", "3 Fuse", "4 Compare", "5 Evaluate", "Own files", "Methods"]
-SHOWN = ("Open this", "Use these bounds", None, "Fuse", None, "Evaluate", "Upload", None)  # a button of each
+         "evaluate": "Evaluate", "files": "Own files", "train": "Train", "methods": "Methods"}  # fmt: skip
+STEPS = ["Start", "1 Area", "2 Check", "3 Fuse", "4 Compare", "5 Evaluate", "Own files", "Train", "Methods"]
+SHOWN = ("Open this", "Use these bounds", None, "Fuse", None, "Evaluate", "Upload", "Train", None)  # a button of each
 SAMPLE = transform_bounds(str(SAMPLE_GRID.crs), "EPSG:4326", *SAMPLE_GRID.boundingbox)
 LONG = Work(
     source="lab",
@@ -301,6 +301,48 @@ def saved_recipe(page: Page) -> str:
     """The recipe of the work in the address, for its one method."""
     work = Work.from_link(parse_qs(urlsplit(page.url).query)["w"][0])
     return state.recipe(work, work.methods[0]).to_json()
+
+
+def test_a_network_is_trained_and_used_on_fuse(chromium: Browser, tmp_path: Path) -> None:
+    own = {"FUSION_CHECKPOINTS": str(tmp_path)}
+    link = Work(methods=(methods.get("nearest")(),)).to_link()
+    with (
+        browser.serve("app.py", browser.ROOT, env=own) as url,
+        browser.visit(chromium, f"{url}/train?w={link}") as page,
+    ):
+        heading(page, "Train")
+        typed(page, "Epochs", "2")
+        page.get_by_text("Crops and learning").click()
+        typed(page, "Steps", "2")
+        typed(page, "Batch", "1")
+        button(page, "Train").click()
+        verdict = page.get_by_text(re.compile("It (beats|does not beat) the floors"))
+        verdict.wait_for(timeout=60_000)
+        expect(page.get_by_role("button", name="Cancel")).to_have_count(0, timeout=20_000)
+        browser.idle(page)
+        curve = page.locator(".st-key-train-errors .js-plotly-plot")
+        traces = curve.evaluate("plot => Object.fromEntries(plot.data.map(t => [t.name, Array.from(t.x)]))")
+        assert traces["network"] == [0, 1, 2]
+        assert [name.split()[0] for name in traces] == ["network", "Nearest", "Delta", "best"]
+        table = page.get_by_test_id("stTable").first.inner_text()
+        assert "RMSE (reflectance)" in table and "SAM (degrees)" in table and table.count("(best)") >= 4
+        assert page.locator("[data-testid=stMain] img").count() >= 3  # before, best and truth
+        (made,) = tmp_path.glob("edcstfn-4b-r10-*.safetensors")
+        button(page, "Use it on Fuse").first.click()  # of the result; the list below has it too
+        heading(page, "Fuse")
+        fuse(page)
+        expect(page.get_by_text("EDCSTFN, predicted 2018-05-02")).to_be_visible()
+        asked = Work.from_link(parse_qs(urlsplit(page.url).query)["w"][0])
+        assert asked.methods[-1].parameters()["checkpoint"] == made.stem
+        no_trace(page)
+
+
+def typed(page: Page, label: str, value: str) -> None:
+    """Type into a number's field."""
+    field = page.get_by_role("spinbutton", name=label)
+    field.fill(value)
+    field.press("Tab")
+    browser.idle(page)
 
 
 # What stays

@@ -315,3 +315,43 @@ def test_the_folder_is_the_users_unless_it_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     with pytest.raises(FusionError, match="has no home folder.*set FUSION_CHECKPOINTS"):
         checkpoints.folder()
+
+
+def test_a_checkpoint_is_known_by_its_path_too(place):
+    path = checkpoints.save(ABOUT, WEIGHTS)
+    assert checkpoints.path_of(path) == path == checkpoints.path_of(str(path))
+    assert checkpoints.read(path) == checkpoints.read(path.stem)
+    with pytest.raises(FusionError, match="There is no checkpoint '/nowhere/x' here"):
+        checkpoints.read(Path("/nowhere/x"))
+
+
+def test_without_a_home_folder_the_bundled_ones_are_there_all_the_same(monkeypatch, tmp_path):
+    bundled = checkpoints.save(ABOUT, WEIGHTS, tmp_path / "bundled")
+    monkeypatch.setenv("FUSION_CHECKPOINTS", "~nobody-of-this-name/mine")
+    assert checkpoints.names() == (bundled.stem,) and checkpoints.read(bundled.stem).method == "edcstfn"
+    with pytest.raises(FusionError, match="has no home folder"):
+        checkpoints.save(ABOUT, WEIGHTS)
+
+
+def test_a_folder_that_cannot_be_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("FUSION_CHECKPOINTS", str(tmp_path / ("a" * 300)))
+    with pytest.raises(FusionError, match="cannot be looked into: File name too long"):
+        checkpoints.names()
+
+
+def test_whether_there_is_room_is_known_before(place, monkeypatch):
+    checkpoints.check_room(1000)
+    assert place.is_dir() and not list(place.iterdir())
+    with pytest.raises(FusionError, match="cannot be written to .*mine: No space left"):
+        checkpoints.check_room(10**18)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as on a read-only disk
+    with pytest.raises(FusionError, match="cannot be written to .*mine: Permission denied"):
+        checkpoints.check_room(1000)
+
+
+@pytest.mark.parametrize("name", ["theirs.pt", "../../theirs.pt"])
+def test_what_is_refused_is_called_by_its_name(name):
+    with pytest.raises(FusionError, match="^[._]*theirs.pt wants to be a safetensors file"):
+        checkpoints.take_in(b"nonsense", name)
+    with pytest.raises(FusionError, match="^The file wants to be"):
+        checkpoints.take_in(b"nonsense", "..")

@@ -23,7 +23,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 import fusion
-from fusion import _cli_commands, estimate, methods
+from fusion import _cli_commands, _cli_evaluate, checkpoints, estimate, methods
 from fusion.__main__ import main
 from fusion._cli_parser import ALIGN, EVALUATE, METHODS, OVERVIEW, RUN, SEARCH, parser_of
 from fusion._cli_text import Progress, print_json, seconds, strong, table
@@ -473,6 +473,30 @@ def test_evaluate_keeps_the_parameters_of_the_recipe(folder, capsys):
         assert main("evaluate r.json --methods starfm --metrics RMSE --json".split()) == 0
         values.append(json.loads(capsys.readouterr().out)["scores"]["starfm"]["RMSE"]["mean"])
     assert values[0] != values[1]
+
+
+def test_evaluate_notes_weights_that_have_seen_the_answer(recipe, folder, capsys, monkeypatch):
+    import networks  # needs torch
+
+    monkeypatch.setenv("FUSION_CHECKPOINTS", str(folder / "checkpoints"))
+    area = {"bounds": list(bounds_of(recipe.area))}
+    for days, known in (([str(recipe.target.day)], True), (["2018-07-01"], False)):
+        method = networks.small("edcstfn")
+        row = networks.saved(method, recipe.bands, recipe.ratio, provenance={"areas": [{**area, "days": days}]})
+        network = replace(recipe, method=replace(method, checkpoint=row.stem))
+        (folder / "network.json").write_text(network.to_json())
+        assert main("evaluate network.json --metrics RMSE --json".split()) == 0
+        out, err = capsys.readouterr()
+        assert list(json.loads(out)["scores"]) == ["nearest", "delta", "edcstfn"]
+        said = f"Note: the weights of EDCSTFN ({row.stem}) were trained on the fine image of {recipe.target.day}"
+        assert (said in err) == known
+
+
+def test_evaluate_finds_out_first_that_a_network_has_no_weights(recipe, folder, capsys, monkeypatch):
+    monkeypatch.setenv("FUSION_CHECKPOINTS", str(folder / "checkpoints"))
+    monkeypatch.setattr(checkpoints, "_bundled_folder", lambda: None)
+    monkeypatch.setattr(_cli_evaluate, "read", lambda recipe: pytest.fail("read too early"))
+    assert "EDCSTFN has no weights" in failure(capsys, "evaluate", "recipe.json", "--methods", "edcstfn")
 
 
 def test_evaluate_marks_the_best_of_every_line(recipe, capsys):

@@ -28,10 +28,11 @@ TINY = ["--set", "width=4", "--epochs", "1", "--option", "steps=2", "--option", 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Every test has a folder and checkpoints of its own, and a recipe of the sample."""
+    """Every test has a folder and checkpoints of its own and no bundled ones, and a recipe of the sample."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FUSION_CACHE", "off")
     monkeypatch.setenv("FUSION_CHECKPOINTS", str(tmp_path / "kept"))
+    monkeypatch.setattr(checkpoints, "_bundled_folder", lambda: None)
     Path("recipe.json").write_text(recipe_for("sample", method="delta").to_json())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -200,6 +201,7 @@ def test_a_folder_in_the_layout_of_cia_is_learnt_from(folder, capsys):
         ("train recipe.json --method nothing", "no method 'nothing'"),
         ("train recipe.json --set depth=4", "no parameter 'depth'"),
         ("train recipe.json --set width=2", "width"),
+        ("train recipe.json --set checkpoint=mine", "give --start, not --set checkpoint"),
         ("train recipe.json --option speed=4", "no option speed; it has average"),
         ("train recipe.json --option patch=4", "patch"),
         ("train recipe.json --start nothing", "no checkpoint 'nothing'"),
@@ -212,7 +214,7 @@ def test_a_folder_in_the_layout_of_cia_is_learnt_from(folder, capsys):
         ("train --folder nowhere --ratio 16", "no folder nowhere"),
         ("checkpoints nothing", "no checkpoint 'nothing'"),
         ("checkpoints --take-in nothing.safetensors", "Cannot read nothing.safetensors"),
-        ("checkpoints --take-in recipe.json", "safetensors file"),
+        ("checkpoints --take-in recipe.json", "recipe.json wants to be a safetensors file"),
         ("checkpoints --convert red", "BAND=FILE, got 'red'"),
         ("checkpoints --convert red=a.h5 red=b.h5", "red is given twice"),
         ("checkpoints --remove nothing", "no checkpoint 'nothing'"),

@@ -77,6 +77,7 @@ def written(path: Path, content: Arrays) -> Path:
 @pytest.fixture(autouse=True)
 def registry(tmp_path, monkeypatch):
     monkeypatch.setenv("FUSION_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    monkeypatch.setattr(checkpoints, "_bundled_folder", lambda: None)
 
 
 @pytest.fixture

@@ -374,7 +374,10 @@ def test_weights_that_do_not_fit_are_refused_before_any_work(monkeypatch):
         ({"bands": ("blue", "red")}, "is for the bands blue, red, got blue, green: choose these bands"),
         ({"ratios": (8, 16)}, "is for ratios from 8 to 16, got ratio 4: choose another"),
         ({"ratios": (3, 3)}, "is for ratio 3, got ratio 4"),
-        ({"method": "nearest"}, r"EDCSTFN wants a checkpoint of its own, got nearest-\S+, which is of nearest"),
+        (
+            {"method": "nearest"},
+            r"EDCSTFN wants a checkpoint of its own, got nearest-\S+, which is of nearest: choose edcstfn-",
+        ),
     ]:
         path = saved(method, problem.bands, 4, **about)
         with pytest.raises(FusionError, match=message):

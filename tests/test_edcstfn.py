@@ -8,6 +8,8 @@ import torch
 from fusion import methods
 from fusion.methods._layers import parameter_count
 from fusion.methods._sample import Sample
+from fusion.training import Options, samples
+from landscapes import pair
 
 Edcstfn = methods.get("edcstfn")
 
@@ -69,3 +71,25 @@ def test_the_less_changed_of_two_references_counts_more():
     method = Edcstfn(width=4)
     out = method.forward(method.networks(2, 4), near)
     assert (out - near.fine[:, 1]).abs().mean() < 0.2 * (out - near.fine[:, 0]).abs().mean()
+
+
+def test_it_overfits_one_patch(tmp_path, monkeypatch):
+    monkeypatch.setenv("FUSION_CHECKPOINTS", str(tmp_path))
+    method = Edcstfn(width=16)
+    series = [pair(offset, rows=4, columns=4, ratio=4, bands=2) for offset in (-40, 0, 25)]
+    patch = next(samples(method, series, options=Options(batch=1, patch=16, turns=False, change=0.0)))
+    torch.manual_seed(0)
+    nets = method.networks(2, 4)
+    optimiser = torch.optim.Adam(nets.parameters(), lr=3e-3)
+
+    def error():
+        with torch.no_grad():
+            return float((patch.scale * (method.forward(nets, patch) - patch.truth)).square().mean().sqrt())
+
+    assert error() > 0.02  # reflectance
+    for _ in range(400):
+        ((_, loss),) = method.losses(nets, patch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert error() < 1e-3

@@ -15,14 +15,17 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
+import networks
 from fusion import checkpoints, convert, methods
 from fusion.checkpoints import Checkpoint
 from fusion.errors import Cancelled, FusionError
+from fusion.propose import bounds_of
 from fusion.scene import Scene, identity_geobox
 from fusion.training import Options
-from pages._shared import runs, state, training_views, trainings
+from pages._shared import forms, records, runs, state, training_views, trainings, weights
+from pages._shared.records import Board, Training
 from pages._shared.state import Work
-from pages._shared.trainings import Basics, Board, Plan, Training
+from pages._shared.trainings import Basics, Plan
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -147,7 +150,9 @@ def test_a_training_ends_in_a_checkpoint_beside_its_floors_that_is_used_on_fuse(
     delta = found.metrics["floors"]["delta"]
     assert found.metrics["RMSE"] > delta and f"is not below that of Delta ({delta:.4f})" in shown
     scores = page.table[0].value.iloc[0]
-    assert (scores["network"], scores["Delta"]) == (f"{found.metrics['RMSE']:.4f}", f"{delta:.4f}")
+    assert (scores["EDCSTFN"], scores["Delta"]) == (f"{found.metrics['RMSE']:.4f}", f"**{delta:.4f}** (best)")
+    assert list(page.table[0].value["score"]) == ["RMSE (reflectance)", "CC", "SSIM", "SAM (degrees)"]
+    assert not (page.table[0].value == "-").any(axis=None)  # the floors have all scores
     record, job = trainings.board().get(page.session_state["training"]), runs.queue().of("none")
     assert record is not None and [point.epoch for point in record.points] == [0, 1, 2] and not job
     app = visit(page.switch_page("pages/methods.py").run())  # it is there when one comes back
@@ -202,6 +207,108 @@ def test_enough_keeps_the_best_and_cancel_keeps_nothing_but_the_way_on(app: AppT
     assert [row.name for row in checkpoints.every()] == [again.checkpoint]
 
 
+@pytest.fixture
+def known(app: AppTest) -> str:
+    """Name of a checkpoint of the sample's bands and ratio, with weights."""
+    method, bands = networks.small("edcstfn", feature_weight=0.0), ("blue", "green", "red", "nir")
+    return networks.saved(method, bands, 10, mean=(0.1,) * 4, scale=(0.1,) * 4).stem
+
+
+def test_adapting_is_compared_with_what_was_and_with_scratch(page: AppTest, known: str) -> None:
+    page.run()
+    assert "Compare with one trained from scratch" not in [toggle.label for toggle in page.toggle]
+    box(page, "Weights to begin with").set_value(known).run()
+    toggle = next(each for each in page.toggle if each.label == "Compare with one trained from scratch")
+    assert toggle.value and "It doubles the time" in texts(page)
+    days = box(page, "Days with both images")
+    days.set_value(days.value[:4]).run()
+    press(page, "Train")
+    record = trainings.board().get(page.session_state["training"])
+    assert record is not None and record.scratch is not None and not page.error
+    was, scratch, adapted = record.points[0], record.scratch.best, record.best
+    assert was.epoch == 0 and scratch is not None and adapted is not None
+    assert [point.epoch for point in record.scratch.points] == [0, 1, 2]
+    assert adapted.rmse < scratch.rmse and adapted.rmse < was.rmse
+    table = page.table[0].value.set_index("score")
+    assert list(table.columns) == ["ideal", "Nearest", "Delta", "As it was (zero-shot)", "From scratch", "Adapted"]
+    told = [re.sub(r"[^\d.]", "", text) for text in table.loc["RMSE (reflectance)"][3:]]
+    assert told == [f"{point.rmse:.4f}" for point in (was, scratch, adapted)]
+    assert all(sum("(best)" in text for text in row) >= 1 for row in table.values)
+    assert f"% below that of the network trained from scratch on the same budget ({scratch.rmse:.4f})" in texts(page)
+    assert "did no better and is not kept" in texts(page)
+    assert {row.name for row in checkpoints.every()} == {known, record.checkpoint}
+    np.testing.assert_array_equal(record.pictures["truth"], record.scratch.pictures["truth"])  # one stretch
+
+
+def test_a_network_from_scratch_that_does_no_better_is_dropped_unless_it_was_there(
+    app: AppTest, known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = replace(planned(start=known), epochs=1, compare=True)
+    record = trainings.board().open(chosen)
+    monkeypatch.setattr(trainings, "_error", lambda name: 0.1)
+    run(chosen, record)
+    assert record.scratch is not None and record.scratch.best is not None and not record.scratch.checkpoint
+    assert {row.name for row in checkpoints.every()} == {known, record.checkpoint}
+    monkeypatch.setattr(trainings, "_error", lambda name: {record.checkpoint: 0.1}.get(name, 0.0))
+    again = trainings.board().open(chosen)
+    run(chosen, again)
+    assert again.scratch is not None
+    found = checkpoints.read(again.scratch.checkpoint)
+    assert found.parameters == checkpoints.read(known).parameters and "adapted_from" not in found.provenance
+    monkeypatch.setattr(trainings, "_error", lambda name: 0.1)
+    run(chosen, trainings.board().open(chosen))
+    assert again.scratch.checkpoint in checkpoints.names()
+
+
+def test_who_stops_an_adaptation_waits_for_no_comparison(app: AppTest, known: str) -> None:
+    chosen = replace(planned(start=known), compare=True)
+    record = trainings.board().open(chosen)
+    fractions: list[float] = []
+
+    def hasty(fraction: float, note: str = "") -> None:
+        if not note:  # else images are read
+            fractions.append(fraction)
+        if len(record.points) > 1:
+            record.stop.set()
+
+    run(chosen, record, hasty)
+    assert record.checkpoint and record.scratch is not None and not record.scratch.points
+    assert 0 < max(fractions) < 0.5  # one of 50 epochs is a hundredth of both trainings
+
+
+def test_a_checkpoint_that_knows_the_hidden_image_is_warned_of(page: AppTest) -> None:
+    hidden = box(page, "Hidden day").value
+    west, south, east, north = bounds_of(page.session_state["work"].ring)
+    name = kept(provenance={"areas": [{"days": [str(hidden)], "bounds": [west, south, east, north]}]})
+    page.run()
+    assert not page.warning
+    box(page, "Weights to begin with").set_value(name).run()
+    assert f"was trained on the image that is hidden here ({hidden})" in texts(page)
+
+
+def test_where_networks_compute_is_said(page: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(weights, "device", lambda: "cpu")
+    assert "Computed on the processor." in texts(page.run())
+    monkeypatch.setattr(weights, "device", lambda: "cuda")
+    told = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for names, words in (("Card 1", "on the GPU (Card 1)."), ("Card 1\nCard 2", "on the GPU.")):
+        told.write_text(f"#!/bin/sh\necho '{names}'\n")
+        told.chmod(0o755)
+        weights._card.cache_clear()
+        assert f"Computed {words}" in texts(page.run())
+    weights._card.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("default", "low", "high", "step"),
+    [(0.99, 0.0, 0.9999, 0.001), (1.0, 0.0, 1.0, 0.1), (0.5, 0.0, 1.0, 0.05), (0.0, 0.0, 1.0, 0.01), (4.0, 0, 99, 0.4)],
+)
+def test_a_step_stays_within_the_range(default: float, low: float, high: float, step: float) -> None:
+    item = methods.Param("x", float, default, "", "1", low, high, False, False, ())
+    assert forms._step(item) == pytest.approx(step)
+
+
 def report(epoch: int, rmse: float, best: float, level: float = 0.1, note: str = "") -> Any:
     scene = Scene(np.full((1, 4, 4), level, np.float32), identity_geobox(4, 4), ("red",), date(2018, 5, 2))
     truth = replace(scene, data=np.linspace(0, 1, 16, dtype=np.float32).reshape(1, 4, 4))
@@ -226,15 +333,15 @@ def test_a_record_keeps_curves_and_the_pictures_of_first_best_and_last() -> None
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends_and_the_best() -> None:
     record = Training("train:x", "Net", "2018-05-02", 9, ("red",))
-    for epoch in range(trainings.POINTS + 2):
+    for epoch in range(records.POINTS + 2):
         record.take(report(epoch, 0.01 if epoch == 7 else 0.05, 0.01 if epoch >= 7 else 0.05))
     epochs = [point.epoch for point in record.points]
-    assert len(epochs) <= trainings.POINTS / 2 + 4 and {0, 7, trainings.POINTS + 1} <= set(epochs)
+    assert len(epochs) <= records.POINTS / 2 + 4 and {0, 7, records.POINTS + 1} <= set(epochs)
 
 
 def test_the_board_forgets_the_oldest(app: AppTest) -> None:
     board, first = Board(), planned()
-    plans = [replace(first, seed=seed) for seed in range(trainings.KEPT + 1)]
+    plans = [replace(first, seed=seed) for seed in range(records.KEPT + 1)]
     for each in plans:
         board.open(each)
     assert board.get(plans[0].key) is None and board.get(plans[1].key) is not None
@@ -246,7 +353,8 @@ def test_checkpoints_are_listed_adapted_and_deleted(page: AppTest) -> None:
     page.run()
     table = page.dataframe[0].value.set_index("checkpoint")
     assert table.loc[mine, "fits"] == "yes" and table.loc[other, "fits"] == "no"
-    assert table.loc[mine, "RMSE"] == "0.0200" and table.loc[mine, "floors (RMSE)"] == "Delta 0.0300, Nearest 0.0500"
+    assert (table.loc[mine, "hidden"], table.loc[mine, "RMSE"]) == ("-", "0.0200")
+    assert table.loc[mine, "floors (RMSE)"] == "Delta 0.0300, Nearest 0.0500"
     assert box(page, "Weights to begin with").options == ["From scratch", mine]
     box(page, "Weights to begin with").set_value(mine).run()
     assert "those of the checkpoint that is adapted" in texts(page)

@@ -468,6 +468,16 @@ def test_running_is_loading_fusing_and_clipping_and_ends_in_a_file(tmp_path):
     np.testing.assert_allclose(run(again).data, got.data, atol=1e-6)  # the file says enough to be made again
 
 
+def test_a_network_without_weights_is_refused_before_anything_is_read(monkeypatch, tmp_path):
+    monkeypatch.setenv("FUSION_CHECKPOINTS", str(tmp_path))
+    monkeypatch.setattr(sources.get("lab"), "read", lambda *args: pytest.fail("read"))
+    for name in ("../../x", "edcstfn-4b-r10-0123456789"):
+        recipe = Recipe.from_json(make(method=methods.get("edcstfn")(checkpoint=name)).to_json())
+        assert recipe.method.checkpoint == name
+        with pytest.raises(FusionError, match=f"There is no checkpoint '{name}' here"):
+            run(recipe)
+
+
 def test_a_day_that_the_source_does_not_have_is_refused():
     recipe = replace(RECIPE, target=replace(RECIPE.target, day=RECIPE.target.day + timedelta(1)))
     with pytest.raises(FusionError, match="lab"):

@@ -1,7 +1,14 @@
 """Training: what it learns from and what it never sees, the same weights for the same seed, and all that goes wrong."""
 
 import errno
+import io
 import math
+import os
+import threading
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -11,7 +18,6 @@ import torch
 from torch import nn
 
 from fusion import Cancelled, FusionError, Pair, checkpoints, fuse, methods
-from fusion.methods import _networks
 from fusion.methods._deep import Deep
 from fusion.methods._layers import conv, resized, stacked, start_at_zero
 from fusion.training import Options, samples, train
@@ -177,7 +183,20 @@ def test_another_training_does_not_go_on_where_a_killed_one_was():
         assert told[0].epoch == 0
 
 
-@pytest.mark.parametrize("damage", [b"", b"nonsense", None], ids=["empty", "nonsense", "lacking"])
+def zipped(code: bytes) -> bytes:
+    """Make a file as torch's are, of which the pickle is some other one."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("archive/data.pkl", code)
+        file.writestr("archive/version", "3")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"nonsense", zipped(b"\x80\x02R."), zipped(b"\x80\x02]q"), None],
+    ids=["empty", "nonsense", "broken", "cut", "lacking"],
+)
 def test_a_damaged_file_of_a_killed_training_counts_as_none(place, damage):
     def watch(report):
         if report.epoch == 1:
@@ -490,6 +509,10 @@ def no_room(*args, **kwargs):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def full(body, about, where):
+    raise FusionError("No room")
+
+
 def too_short(*args, **kwargs):
     raise RuntimeError("unexpected pos 64 vs 0")
 
@@ -508,13 +531,11 @@ def test_a_full_disk_while_going_is_only_said(place, monkeypatch, caplog, call, 
 
 
 def test_a_full_disk_at_the_end_is_an_error_and_nothing_is_lost(place, monkeypatch, tmp_path):
-    save = checkpoints.save
-    monkeypatch.setattr(checkpoints, "_write", lambda body, about, where: (_ for _ in ()).throw(FusionError("No room")))
-    with pytest.raises(FusionError, match="No room"):
-        train(EDCSTFN, series(), epochs=2, options=QUICK)
-    monkeypatch.undo()
-    monkeypatch.setenv("FUSION_CHECKPOINTS", str(place))
-    assert checkpoints.save is save and checkpoints.names() == ()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_write", full)
+        with pytest.raises(FusionError, match="No room"):
+            train(EDCSTFN, series(), epochs=2, options=QUICK)
+    assert checkpoints.names() == ()
     path, told = reports()
     assert told == [] and path.exists()  # all epochs were done
     monkeypatch.setenv("FUSION_CHECKPOINTS", str(tmp_path / "another"))
@@ -598,9 +619,29 @@ def test_turned_and_scaled_crops_stay_aligned(method, options, rows):
         torch.testing.assert_close(
             sample.down(sample.fine.flatten(0, 1)), sample.coarse.flatten(0, 1), atol=2e-5, rtol=0
         )
-        assert sample.fine.shape[1] in (method.at_once, 2) and (sample.valid == 1).all() and (sample.known == 1).all()
+        assert sample.fine.shape[1] in (method.at_once, 2) and (sample.valid == 1).all()
+        r, (height, width) = sample.ratio, sample.known.shape[2:]
+        inner = [slice(r, -r) if size >= 3 * r else slice(None) for size in (height, width)]
+        assert (sample.known[:, :, inner[0], inner[1]] == 1).all()
         paces.add(round(float((sample.target - sample.coarse[:, 0]).abs().mean()), 6))
     assert len(paces) > 5
+
+
+def test_pixels_without_coarse_neighbours_are_learnt_from_at_the_scenes_edge_only():
+    ring = {False: set(), True: set()}  # whether a crop's first row is known, by whether it is the scene's
+    data = [shaded(pair) for pair in series(rows=6, columns=6)]
+    for sample in some(EDCSTFN, data, options=replace(QUICK, turns=False, change=0.0, patch=12)):
+        for truth, known in zip(sample.reflectance(sample.truth)[:, 0], sample.known[:, 0], strict=True):
+            first = bool(truth[0, 6] < 0.015)  # the shade rises by .01 with every row
+            ring[first].add(bool(known[0, 6]))
+            assert known[4:8, 4:8].all() and known[0, 0] <= known[0, 6]
+    assert ring == {False: {False}, True: {True}}
+
+
+def shaded(pair: Pair) -> Pair:
+    """The same pair with a fine image that says which row a pixel is in."""
+    rows = np.arange(pair.fine.data.shape[1], dtype=np.float32)[:, None] * 0.01 + 0.01
+    return replace(pair, fine=replace(pair.fine, data=np.broadcast_to(rows, pair.fine.data.shape).copy()))
 
 
 def slopes(options) -> set:
@@ -725,7 +766,6 @@ def test_adapting_what_does_not_fit_is_refused(monkeypatch):
         return nn.ModuleDict({**plain(self, bands, ratio), "steps": conv(1, ratio)})
 
     monkeypatch.setattr(Tiny, "networks", networks)
-    monkeypatch.setattr(_networks, "KEPT", ())
     start = train(TINY, series(), epochs=1, options=QUICK).stem
     with pytest.raises(FusionError, match=f"Tiny has other layers at ratio 3 than at that of {start} .4.: adapt a"):
         train(TINY, series(ratio=3), epochs=1, options=replace(QUICK, start=start))
@@ -737,3 +777,52 @@ def test_adversaries_start_anew_and_from_the_seed(judged):
     options = replace(QUICK, start=first.stem)
     one, same = (train(TINY, series(), epochs=2, options=options, seed=seed) for seed in disturbed((3, 3)))
     assert one == same
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_first_epoch(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("FUSION_CHECKPOINTS", str(tmp_path / "file"))
+    with pytest.raises(FusionError, match="cannot be written to .*file: File exists"):
+        train(EDCSTFN, series(), epochs=1, options=QUICK, watch=lambda report: pytest.fail("trained"))
+
+
+def test_a_training_out_of_patience_that_could_not_be_saved_learns_no_more(monkeypatch, judged, place):
+    judged(0.1, 0.2, 0.3, 0.05)
+    options = replace(QUICK, patience=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_write", full)
+        with pytest.raises(FusionError, match="No room"):
+            train(EDCSTFN, series(), epochs=9, options=options)
+    path, told = reports(epochs=9, options=options)
+    assert told == [] and checkpoints.read(path.stem).provenance["best_epoch"] == 0
+
+
+def test_what_was_left_long_ago_is_deleted_and_no_other_training(place):
+    unfinished = place / "unfinished"
+    unfinished.mkdir(parents=True)
+    for name, age in (("old.pt", 31), ("old.part", 31), ("new.pt", 29), ("old.txt", 31)):
+        (unfinished / name).write_bytes(b"")
+        then = time.time() - age * 24 * 3600
+        os.utime(unfinished / name, (then, then))
+    train(EDCSTFN, series(), epochs=1, options=QUICK)
+    assert sorted(each.name for each in unfinished.iterdir()) == ["new.pt", "old.txt"]
+
+
+def test_two_trainings_at_a_time_start_from_their_own_seeds(monkeypatch):
+    together = threading.Barrier(2)
+
+    def networks(self, bands, ratio):
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.3)  # both would draw in turns, if nothing kept them apart
+        first = torch.rand(3)
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.3)
+        return nn.ModuleDict({"generator": nn.ParameterList([first, torch.rand(3)])})
+
+    monkeypatch.setattr(Tiny, "networks", networks)
+    setting = Setting.of(TINY, series(), QUICK)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(setting.networks, (1, 2)))
+    for seed, nets in zip((1, 2), found, strict=True):
+        torch.manual_seed(seed)
+        torch.testing.assert_close(torch.cat([*nets.parameters()]), torch.rand(6), rtol=0, atol=0)

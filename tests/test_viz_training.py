@@ -49,9 +49,31 @@ def test_floors_are_level_lines_over_all_epochs_and_the_best_is_marked() -> None
     assert "2018-05-02" in figure.layout.title.text
 
 
+def test_two_trainings_share_floors_and_each_has_its_best() -> None:
+    figure = viz.held_out(
+        [0, 1, 2],
+        [0.03, 0.02, 0.025],
+        {"Delta": 0.022},
+        name="adapted",
+        others={"from scratch": ([0, 1], [0.05, 0.04])},
+    )
+    first, second = named(figure, "adapted"), named(figure, "from scratch")
+    assert (second.x, second.y) == ((0, 1), (0.05, 0.04))
+    assert first.line.color != second.line.color and first.marker.symbol != second.marker.symbol
+    assert named(figure, "Delta").x == (0, 2)
+    assert [trace.name for trace in figure.data[-2:]] == ["adapted, best 0.0200", "from scratch, best 0.0400"]
+    assert (figure.data[-1].x, figure.data[-1].y) == ((1,), (0.04,))
+
+
+def test_a_training_that_has_not_begun_has_no_curve_yet() -> None:
+    figure = viz.held_out([0], [0.03], {}, name="adapted", others={"from scratch": ([], [])})
+    assert [trace.name for trace in figure.data] == ["adapted", "adapted, best 0.0300"]
+
+
 def test_one_epoch_alone_has_floors_that_can_be_seen() -> None:
     figure = viz.held_out([0], [0.05], {"Delta": 0.025})
     assert named(figure, "Delta").x == (0, 1)
+    assert figure.layout.xaxis.dtick == 1  # not 0, 0, 1, 1
 
 
 def test_unknown_errors_and_floors_are_left_out() -> None:
@@ -82,3 +104,5 @@ def test_a_curve_of_another_length_is_refused() -> None:
         viz.loss_curves([1, 2], {"generator": [0.5]})
     with pytest.raises(ValueError, match="one value an epoch, got 2 of network and 1 epochs"):
         viz.held_out([0], [0.1, 0.2], {})
+    with pytest.raises(ValueError, match="one value an epoch, got 2 of other and 1 epochs"):
+        viz.held_out([0], [0.1], {}, others={"other": ([0], [0.1, 0.2])})

@@ -126,10 +126,14 @@ class Method:
             f"page of the app, or --pairs {self.pairs} in the shell), or choose another method."
         )
 
+    def check_for(self, pairs: int, bands: tuple[str, ...], ratio: int) -> None:
+        """Raise FusionError if the method cannot use such a stack, as far as is known before anything is read."""
+        if why := self.lacks(pairs):
+            raise FusionError(why)
+
     def check(self, stack: Stack) -> None:
         """Raise FusionError if the method cannot use this stack; called before any work."""
-        if why := self.lacks(len(stack.days)):
-            raise FusionError(why)
+        self.check_for(len(stack.days), stack.bands, stack.ratio)
 
     def halo(self, ratio: int) -> int:
         """Context that `predict` needs around a tile, in fine pixels."""

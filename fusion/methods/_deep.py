@@ -102,10 +102,10 @@ class Deep(Method):
         """Side of a patch in fine pixels: every patch that touches a tile lies within it."""
         return self.patch(ratio)[0] * ratio
 
-    def check(self, stack: Stack) -> None:
-        """Raise FusionError if there are too few pairs, or no weights for this stack."""
-        super().check(stack)
-        chosen(self, stack.bands, stack.ratio)
+    def check_for(self, pairs: int, bands: tuple[str, ...], ratio: int) -> None:
+        """Raise FusionError if there are too few pairs, or no weights for these bands and this ratio."""
+        super().check_for(pairs, bands, ratio)
+        chosen(self, bands, ratio)
 
     def prepare(self, stack: Stack) -> Facts:
         """Find the pairs that show anything, and where the scene lies."""

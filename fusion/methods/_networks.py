@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ._deep import Deep
 
 MEGABYTES = 1024
-KEPT = ("generator",)
 _LOADED: "OrderedDict[tuple[Any, ...], Loaded]" = OrderedDict()
 _LOCK = threading.Lock()
+DRAWING = threading.RLock()  # whoever makes networks: torch has one source of random numbers for all threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +53,10 @@ def chosen(method: "Deep", bands: tuple[str, ...], ratio: int) -> Checkpoint:
     if method.checkpoint:
         found = checkpoints.read(method.checkpoint)
         if found.method != name:
+            own = " or ".join(checkpoints.names(name))
             raise FusionError(
-                f"{method.title} wants a checkpoint of its own, got {found.name}, which is of {found.method}: choose "
-                f"one of {', '.join(checkpoints.names(name)) or 'none yet: train one'}."
+                f"{method.title} wants a checkpoint of its own, got {found.name}, which is of {found.method}: "
+                f"{f'choose {own}' if own else 'train one'}."
             )
         if why := found.misfit(bands, ratio):
             raise FusionError(why)
@@ -114,8 +115,12 @@ def build(checkpoint: Checkpoint, ratio: int | None = None) -> "tuple[Deep, nn.M
     if not hasattr(methods.get(checkpoint.method), "networks"):
         raise FusionError(f"The checkpoint {checkpoint.name} is of {checkpoint.method}, which is no network.")
     method: Any = methods.build(checkpoint.method, {**checkpoint.parameters, "checkpoint": ""})
-    nets = method.networks(len(checkpoint.bands), ratio or checkpoint.ratios[0])
+    size = (len(checkpoint.bands), ratio or checkpoint.ratios[0])
     weights = {key: torch.from_numpy(value) for key, value in checkpoints.arrays(checkpoint.name).items()}
+    with torch.device("meta"):  # takes no memory: a file may describe a far larger network than it holds
+        compare(method.networks(*size), weights, checkpoint.name)
+    with DRAWING:
+        nets = method.networks(*size)
     fit(nets, weights, checkpoint.name)
     return method, nets
 
@@ -126,8 +131,14 @@ def fit(nets: nn.ModuleDict, weights: dict[str, torch.Tensor], name: str) -> Non
     Raises
     ------
     FusionError
-        If other weights are missing, are too many, or have another shape.
+        As of :func:`compare`.
     """
+    compare(nets, weights, name)
+    nets.load_state_dict(weights, strict=False)
+
+
+def compare(nets: nn.ModuleDict, weights: dict[str, torch.Tensor], name: str) -> None:
+    """Raise FusionError if weights are missing, are too many, or have another shape than the networks'."""
     have = {key: value.shape for key, value in nets.state_dict().items()}
     wrong = [key for key, value in weights.items() if have.get(key) != value.shape]
     lacking = [key for key in have if key not in weights and not key.startswith("discriminator")]
@@ -137,7 +148,6 @@ def fit(nets: nn.ModuleDict, weights: dict[str, torch.Tensor], name: str) -> Non
             f"The weights of {name} are not those of the network that it describes ({', '.join(parts)}): it comes "
             "from another version; train it again."
         )
-    nets.load_state_dict(weights, strict=False)
 
 
 def weights_of(nets: nn.ModuleDict) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Edcstfn(Deep):
     averaged by 1 / change as the paper's are, but per fine pixel of the interpolated root mean square change of all
     bands. (3) On request the error of a pixel is absolute and divided by the sample's mean coarse change: it did better
     where days that differ much were learnt from together with days that hardly do, and the bundled weights have it.
+    (4) No weight decay (the authors' program has 1e-6): the running mean of the weights and a hidden date keep it from
+    learning single days by heart.
     """
 
     title = "EDCSTFN"

@@ -51,6 +51,7 @@ class Ganstfm(Deep):
     features (matching_weight, as in the refined loss of ID-CGAN, doi:10.1109/TCSVT.2019.2920407) can be added.
     (7) Several fine images are predicted from one by one, and those whose coarse image changed least count most.
     (8) Weights start so that features keep their size from layer to layer, and learning does not begin with a wait.
+    (9) Spectra differ by their angle, where the authors take 1 minus its cosine, which hardly feels small angles.
 
     The network needs no coarse image of the reference day. This implementation still asks for one, as every method
     does, for the share of a pair among several and for the base "delta".

@@ -38,8 +38,8 @@ class Options:
         If a value is out of its range.
     """
 
-    batch: int = param(8, doc="Crops in a step.", low=1, high=256)
-    patch: int = param(64, doc="Side of a crop, brought to whole coarse pixels.", unit="fine pixels", low=8, high=1024)
+    batch: int = param(4, doc="Crops in a step.", low=1, high=256)
+    patch: int = param(96, doc="Side of a crop, brought to whole coarse pixels.", unit="fine pixels", low=8, high=1024)
     steps: int = param(0, doc="Steps of an epoch; 0 = as many as show every pair of days once.", low=0, high=10_000)
     rate: float = param(0.0, doc="Learning rate; 0 = the network's own.", unit="1", low=0.0, high=1.0)
     schedule: Literal["cosine", "constant"] = param("cosine", doc="How the learning rate goes on: it falls, or stays.")
@@ -186,7 +186,7 @@ def train(
     ------
     FusionError
         If there are too few days or nothing to see on them, the weights to adapt do not fit, the loss explodes before
-        anything was learnt, memory does not suffice, or the checkpoint cannot be written.
+        anything was learnt, memory does not suffice, or the checkpoint cannot be written (as a rule known at once).
 
     Examples
     --------
@@ -198,6 +198,7 @@ def train(
         raise FusionError(f"Training wants at least one epoch, got {epochs}.")
     setting = Setting.of(method, series, options)
     nets = setting.networks(seed)
+    checkpoints.check_room(sum(value.numel() * value.element_size() for value in nets.state_dict().values()))
     loop = Loop(
         setting.method, nets, seed=seed, epochs=epochs, steps=options.steps or setting.steps(options),
         rate=setting.rate(options), options=options, draw=setting.draw, judge=setting.judge,

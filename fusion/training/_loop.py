@@ -16,7 +16,7 @@ from ..errors import FusionError
 from ..methods._deep import Deep
 from ..methods._device import device
 from ..methods._inference import is_out_of_memory
-from ..methods._networks import weights_of
+from ..methods._networks import DRAWING, weights_of
 from ..methods._sample import Sample
 from ..scene import Scene
 from ._resume import Resume
@@ -96,6 +96,8 @@ class Loop:
         with _seeded(self.seed):
             if not self._resumed():
                 yield self._look({})
+            elif self._idle():  # it had ended, but could not be saved
+                self.note = self._impatient()
             began = time.monotonic() - self.spent
             while self.epoch < self.epochs and not self.note:
                 losses = self._epoch(progress, enough, began)
@@ -150,7 +152,8 @@ class Loop:
     def _learn(self, sample: Sample) -> list[tuple[str, float]]:
         out = []
         rate = self.rate * self._share()
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.step]).generate_state(1)[0]))
+        with DRAWING:  # networks that another thread makes now are not drawn from this seed
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, self.step]).generate_state(1)[0]))
         with torch.autocast("cuda", torch.float16, enabled=self.gpu):
             steps = self.method.losses(self.nets, sample)
         while True:
@@ -226,12 +229,18 @@ class Loop:
             self.kept = {key: value.detach().cpu().clone() for key, value in self.mean.items()}
         if not self.kept:
             self.kept = {key: value.detach().cpu().clone() for key, value in self.mean.items()}
-        if not self.note and self.epoch - self.best_epoch >= self.options.patience:
-            self.note = f"Stopped: nothing was gained for {self.options.patience} epochs."
+        if not self.note and self._idle():
+            self.note = self._impatient()
         if not self.note and self.epoch == self.epochs:
             self.note = "All epochs are done."
         self.resume.write(self._state())
         return Stand(self.epoch, self.step, losses, judged.scores, judged.prediction, self.best, self.note)
+
+    def _idle(self) -> bool:
+        return bool(self.epoch - self.best_epoch >= self.options.patience)
+
+    def _impatient(self) -> str:
+        return f"Stopped: nothing was gained for {self.options.patience} epochs."
 
     def _ended(self) -> Stand:
         """Where a training ends that exploded: with the best weights, what they predict, and why."""

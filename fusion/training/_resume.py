@@ -7,6 +7,8 @@ import os
 import pickle
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from torch import nn
 from .. import checkpoints
 from ..methods._deep import Deep
 
+OLD = 30 * 24 * 3600  # seconds after which nobody comes back to a training
+# What torch raises for other bytes than its own.
+NONSENSE = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 _LOG = logging.getLogger(__name__)
 
 
@@ -52,12 +57,19 @@ class Resume:
             )
 
     def read(self) -> dict[str, Any] | None:
-        """Return what was kept, or None; a damaged file counts as none."""
+        """Return what was kept, or None; a damaged file counts as none. What others left long ago is deleted."""
+        self._tidy()
         try:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, *NONSENSE):
             return None
         return state if isinstance(state, dict) else None
+
+    def _tidy(self) -> None:
+        with suppress(OSError):
+            for left in self.path.parent.iterdir():
+                if left.suffix in (".pt", ".part") and time.time() - left.stat().st_mtime > OLD:
+                    left.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Delete the file; the training is over."""

@@ -75,11 +75,18 @@ class Group:
 
     def _drawn(self, days: list[tuple[int, ...]]) -> Transitions:
         """Draw the more often the less the coarse image changes since the references, as pairs are chosen in use."""
-        weight = [
-            np.prod([(_rms(self.coarse[ref] - self.coarse[day]) + NEAR) ** (-2 / len(refs)) for ref in refs])
-            for *refs, day in days
-        ]
-        return Transitions(days, np.array(weight) / np.sum(weight))
+        index = np.array(days)
+        weight = np.prod([self._change[ref, index[:, -1]] + NEAR for ref in index.T[:-1]], axis=0)
+        weight **= -2 / (index.shape[1] - 1)
+        return Transitions(days, weight / weight.sum())
+
+    @cached_property
+    def _change(self) -> np.ndarray:
+        """Root mean square change of the coarse image between any two days."""
+        out = np.zeros((len(self.days),) * 2)
+        for i, k in combinations(range(len(self.days)), 2):
+            out[i, k] = out[k, i] = _rms(self.coarse[i] - self.coarse[k])
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,6 +354,7 @@ def _crop(
         known = seen[day] & seen[refs].any(axis=0)
         if known.mean() >= ENOUGH:
             break
+    known = known & _with_context(v, height, rows, r)[:, None] & _with_context(u, width, columns, r)
     area = (slice(v, v + height), slice(u, u + width))
     fine, coarse = group.fine[refs][..., y, x], group.coarse[refs][..., area[0], area[1]]
     target, truth = group.coarse[day][..., area[0], area[1]], group.fine[day][..., y, x]
@@ -361,11 +369,19 @@ def _crop(
         coarse = coarse + augment.noise * rng.standard_normal(coarse.shape).astype(np.float32)
         target = target + augment.noise * rng.standard_normal(target.shape).astype(np.float32)
     out = (fine, coarse, target, seen[refs][:, None].astype(np.float32), truth, known[None].astype(np.float32))
-    return (
-        tuple(_turned(part, int(rng_turn)) for part in out)
-        if (rng_turn := _turn(rng, augment, height == width))
-        else out
-    )
+    turn = _turn(rng, augment, height == width)
+    return tuple(_turned(part, turn) for part in out)
+
+
+def _with_context(start: int, length: int, size: int, ratio: int) -> np.ndarray:
+    """Which fine pixels along one side of a crop have a coarse pixel beside theirs, or lie at the scene's own edge.
+
+    Beyond the others the coarse image is only guessed, which it is not in use: they are not learnt from.
+    """
+    out = np.ones(length * ratio, bool)
+    if length >= 3:
+        out[:ratio], out[-ratio:] = start == 0, start + length == size
+    return out
 
 
 def _turn(rng: np.random.Generator, augment: Augment, square: bool) -> int:

@@ -16,7 +16,7 @@ from ..errors import FusionError
 from ..methods._deep import Deep, offset
 from ..methods._device import device
 from ..methods._inference import predicted
-from ..methods._networks import Loaded, build
+from ..methods._networks import DRAWING, Loaded, build
 from ..methods._sample import Sample
 from ..metrics import evaluate
 from ..scene import Scene
@@ -85,7 +85,7 @@ class Setting:
     def networks(self, seed: int) -> nn.ModuleDict:
         """Make the networks: from the seed, or those of the checkpoint that is adapted."""
         ratio = self.about.ratios[0]
-        with torch.random.fork_rng(devices=[]):
+        with DRAWING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # networks that are only for training start anew also where others go on
             if self.start is None:
                 return self.method.networks(len(self.about.bands), ratio)

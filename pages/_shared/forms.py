@@ -52,9 +52,12 @@ def form(
     Those that matter only while a network is trained are left out. `known` has values to choose among of parameters
     that are free text: of a sequence another may be typed, a mapping has all there are with words for each.
     """
-    columns = st.columns(3)
-    for index, item in enumerate(item for item in params(owner) if not item.training):
-        with columns[index % 3]:
+    asked = [item for item in params(owner) if not item.training]
+    wide = [item for item in asked if isinstance(known.get(item.name), Mapping)]  # their words are long
+    narrow = [item for item in asked if item not in wide]
+    places = [*(st.container() for _ in wide), *((st.columns(3) if narrow else []) * len(narrow))[: len(narrow)]]
+    for place, item in zip(places, [*wide, *narrow], strict=True):
+        with place:
             apply_one = partial(apply, item.name)
             _field(item, values[item.name], f"{key}-{item.name}", apply_one, known.get(item.name, ()))
 
@@ -90,10 +93,14 @@ def _field(item: Param, value: Any, key: str, apply: Callable[[Any], None], know
 
 
 def _step(item: Param) -> float:
-    """A step that moves the value visibly: a tenth of the default, or a hundredth of the range."""
-    if item.default:
-        return float(f"{abs(item.default) / 10:.0e}")
-    return float(f"{((item.high or 1) - (item.low or 0)) / 100:.0e}")
+    """A step that moves the value visibly: a tenth of the default, or a hundredth of the range.
+
+    It is at most a tenth of the room to an end of the range: 0.99 of at most 0.9999 goes on in thousandths.
+    """
+    if not item.default:
+        return float(f"{((item.high or 1) - (item.low or 0)) / 100:.0e}")
+    room = [abs(item.default - end) for end in (item.low, item.high) if end not in (None, item.default)]
+    return float(f"{min(abs(item.default), *room) / 10:.0e}")
 
 
 def _help(item: Param) -> str:

@@ -13,7 +13,7 @@ from fusion._assets import asset
 from fusion.area import grid
 from fusion.errors import FusionError
 
-from . import messages, runs, scenes, state
+from . import messages, runs, scenes, state, warm
 
 STEPS = (
     ("app.py", "Start", ":material/home:"),
@@ -32,6 +32,8 @@ STYLE = """<style>
   [class*="st-key-halves"] .stHorizontalBlock {flex-wrap: wrap}
   [class*="st-key-halves"] > * > .stHorizontalBlock > .stColumn,
   [class*="st-key-halves"] > .stHorizontalBlock > .stColumn {min-width: 100%}
+  [class*="st-key-quarters"] .stHorizontalBlock {flex-wrap: wrap}
+  [class*="st-key-quarters"] .stColumn {min-width: 40%}
 }
 </style>"""
 NOTES = {
@@ -69,6 +71,7 @@ def page(title: str, lead: str, *, images: bool = False) -> Iterator[state.Work]
     except FusionError as error:
         with late:
             messages.error(str(error))
+    warm.begin()  # after the page, which is not to wait for it
 
 
 def halves(key: str, shares: Sequence[int] = (1, 1)) -> list[DeltaGenerator]:

@@ -1,4 +1,4 @@
-"""What the Train page shows: a training while it runs and when it is over, and the checkpoints."""
+"""What the Train page shows of checkpoints: what came of a training, the list, and files that come in."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,15 +8,14 @@ from typing import Any
 
 import streamlit as st
 
-from fusion import checkpoints, methods, viz
+from fusion import checkpoints, methods
 from fusion.checkpoints import MAX_BYTES, Checkpoint
 from fusion.errors import FusionError
 
-from . import frame, messages, state
+from . import frame, messages, state, training_curves
 from .forms import remembered
-from .trainings import Training
+from .records import Training
 
-PICTURES = {"before": "Before the first step", "now": "Now", "best": "Best so far", "truth": "Truth"}
 MOST_CHECKPOINT = min(MAX_BYTES // 2**20, 256)  # MB of an upload, which is held in memory
 MOST_WEIGHTS = 32  # MB of a Keras file that is converted; a published one has 2
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
@@ -24,66 +23,7 @@ BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 Misfit = Callable[[Checkpoint], str]
 
 
-def live(record: Training, running: bool) -> None:
-    """Curves, floors and pictures of a training, as far as it is."""
-    if not record.points:
-        if running:
-            st.info("The images are read and the untrained network is looked at first; curves come with each epoch.")
-        return
-    last, best = record.points[-1], record.best
-    words = f"**{record.title}**, epoch {last.epoch} of {record.epochs}. Hidden: {record.hidden}."
-    if best is not None:
-        words += f" {'Best so far' if running else 'Best'}: RMSE {best.rmse:.4f} reflectance in epoch {best.epoch}"
-        words += " (untrained)." if best.epoch == 0 else "."
-    st.markdown(words)
-    if record.note:
-        st.caption(messages.plain(record.note))
-    if not running and not record.checkpoint:
-        st.caption("It was stopped without a checkpoint. Started again with the same choices it goes on where it was.")
-    if running:
-        st.button(
-            "Stop and keep the best", icon=":material/stop_circle:", on_click=record.stop.set, key="train-enough",
-            disabled=record.stop.is_set(),
-            help="Training ends after this step and the weights of the best epoch become a checkpoint. Cancel keeps "
-            "no checkpoint; the same training started again goes on where it was.",
-        )  # fmt: skip
-    curves(record)
-    pictures(record, running)
-
-
-def curves(record: Training) -> None:
-    """Losses and the error of the hidden date."""
-    epochs = [point.epoch for point in record.points]
-    names = dict.fromkeys(name for point in record.points for name in point.losses)
-    done = [point for point in record.points if point.losses]
-    losses = {name: [point.losses.get(name, math.nan) for point in done] for name in names}
-    floors = {title_of(name): value for name, value in record.floors.items()}
-    left, right = frame.halves("curves")
-    errors = viz.held_out(epochs, [point.rmse for point in record.points], floors, hidden=record.hidden)
-    left.plotly_chart(errors, key="train-errors")
-    left.caption("What counts: the network never saw this image. Nearest and Delta are the floors.")
-    right.plotly_chart(viz.loss_curves([point.epoch for point in done], losses), key="train-losses")
-    right.caption("What training makes smaller, of each network. It may fall while the hidden date gets worse.")
-
-
-def pictures(record: Training, running: bool) -> None:
-    """The hidden date as it is predicted now, beside the truth."""
-    wanted = ("before", "now", "truth") if running else ("before", "best", "truth")
-    best = record.best
-    epochs = {"now": record.points[-1].epoch, "best": best.epoch if best else 0}
-    for column, name in zip(st.columns(3), wanted, strict=True):
-        if name in record.pictures:
-            told = f"{PICTURES[name]}, epoch {epochs[name]}" if name in epochs else PICTURES[name]
-            picture = record.pictures[name]
-            zoom = max(1, 360 // max(picture.shape[:2]))
-            column.image(viz.png(picture, zoom=zoom), caption=told if running else told.replace(" so far", ""))
-    st.caption(
-        f"{messages.plain(record.hidden[:1].upper() + record.hidden[1:])}, {', '.join(record.shown)} on the stretch of "
-        "the truth. An untrained network returns its reference, which is why the first picture is sharp."
-    )
-
-
-def result(record: Training, misfit: Misfit) -> None:
+def result(record: Training, misfit: Misfit, *, running: bool) -> None:
     """What came of a training, and the way on."""
     try:
         found = checkpoints.read(record.checkpoint)
@@ -91,7 +31,11 @@ def result(record: Training, misfit: Misfit) -> None:
         return
     st.subheader("Result")
     verdict(found)
-    st.table(scores(found))
+    if record.scratch is not None and running:
+        st.caption("The network from scratch is still being trained; the adapted one can be used already.")
+    elif record.scratch is not None:
+        training_curves.compared(record)
+    st.table(training_curves.scores(record))
     st.caption(
         "Of the hidden date, mean over bands. On the other days of the series the network has seen the fine images: "
         "to compare it with other methods on Evaluate, hide the day that was hidden here."
@@ -110,8 +54,8 @@ def verdict(found: Checkpoint) -> None:
         listed = " and ".join(f"{name} ({value:.4f})" for name, value in lost.items())
         st.warning(
             f"**It does not beat the floors.** RMSE {error:.4f} on the hidden date is not below that of "
-            f"{messages.plain(listed)}: use that method instead, or give the network more days, more epochs or a "
-            "checkpoint to adapt.",
+            f"{messages.plain(listed)}: use that method instead, or give the network more days, more epochs or "
+            "other weights to begin with.",
             icon=":material/warning:",
         )
     else:
@@ -120,16 +64,6 @@ def verdict(found: Checkpoint) -> None:
             f"**It beats the floors.** RMSE {error:.4f} on the hidden date, {gain:.0%} below the better floor.",
             icon=":material/check_circle:",
         )
-
-
-def scores(found: Checkpoint) -> list[dict[str, str]]:
-    """Scores of the hidden date, the network's and the floors' where they are known."""
-    units = {"RMSE": "RMSE (reflectance)", "SAM": "SAM (degrees)"}
-    rows = []
-    for name in ("RMSE", "CC", "SSIM", "SAM"):
-        others = {title: digits(value) if name == "RMSE" else "" for title, value in floors_of(found).items()}
-        rows.append({"score": units.get(name, name), "network": digits(number(found.metrics.get(name))), **others})
-    return rows
 
 
 def actions(found: Checkpoint, misfit: Misfit, *, key: str) -> None:
@@ -188,7 +122,7 @@ def bring_along() -> None:
     turn = st.session_state.setdefault("train-turn", 0)  # a new number empties the uploaders
     left, right = frame.halves("uploads")
     given = left.file_uploader(
-        f"Bring a checkpoint along (.safetensors, at most {MOST_CHECKPOINT} MB)",
+        "Bring a checkpoint along (.safetensors)",
         ["safetensors"],
         key=f"checkpoint-file-{turn}",
         max_upload_size=MOST_CHECKPOINT,
@@ -197,7 +131,7 @@ def bring_along() -> None:
     if given is not None:
         _taken(lambda: checkpoints.take_in(given.getvalue()).name, "Taken in")
     files = right.file_uploader(
-        f"Convert published DCSTFN weights (Keras .h5 or .hdf5, one per band, at most {MOST_WEIGHTS} MB)",
+        "Convert published DCSTFN weights (Keras, one file per band)",
         ["h5", "hdf5"], accept_multiple_files=True, key=f"keras-files-{turn}", max_upload_size=MOST_WEIGHTS,
     )  # fmt: skip
     with right:
@@ -311,6 +245,7 @@ def rows(found: Sequence[Checkpoint], misfit: Misfit) -> list[dict[str, str]]:
                 "bands": ", ".join(row.bands),
                 "ratio": str(low) if low == high else f"{low} to {high}",
                 "fits": "no" if misfit(row) else "yes",
+                "hidden": hidden_of(row),
                 "RMSE": digits(number(row.metrics.get("RMSE"))),
                 "floors (RMSE)": floors or "-",
                 "MB": f"{checkpoints.path_of(row.name).stat().st_size / 2**20:.2f}",
@@ -318,6 +253,12 @@ def rows(found: Sequence[Checkpoint], misfit: Misfit) -> list[dict[str, str]]:
             }
         )
     return out
+
+
+def hidden_of(found: Checkpoint) -> str:
+    """Dates that judged a checkpoint, as far as it says so."""
+    days = found.metrics.get("hidden")
+    return ", ".join(str(day)[:10] for day in days[:3]) if isinstance(days, list) and days else "-"
 
 
 def digits(value: float) -> str:

@@ -1,24 +1,24 @@
-"""Trainings: what one is made of, the job that runs it, and what the server remembers of each."""
+"""Trainings: what one is made of, and the job that runs it."""
 
 import json
-import math
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass, replace
 from datetime import date
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
 from fusion import checkpoints, methods, pairing, sources, viz
 from fusion.checkpoints import Checkpoint
+from fusion.engine import fuse
 from fusion.errors import FusionError
 from fusion.methods import Method
+from fusion.metrics import evaluate
 from fusion.params import check_params, param, params
+from fusion.propose import bounds_of
 from fusion.recipe import Recipe, data_tags, item_json, software
 from fusion.scene import Scene, identity_geobox
 from fusion.sources import Item
@@ -27,15 +27,13 @@ from fusion.stack import Pair, Stack
 from . import accounts, checks, runs, state
 from .catalogue import ordered
 from .jobs import Job, Progress, Shelf
+from .records import Training, board
 
 if TYPE_CHECKING:  # both need torch, which a page imports only when it trains
-    from fusion.training import Options, Report, Sample
+    from fusion.training import Options, Sample
 
 FAMILY = "deep learning"
 MOST_DAYS, USUAL_DAYS = 60, 24  # of a series, and of the one that is proposed
-KEPT = 40  # trainings that the server remembers, more than its queue holds; each takes 2 MB at most
-POINTS = 400  # of a curve; beyond them every second one goes
-SIDE = 360  # pixels of a picture
 CROPS = 6  # shown before training
 ASKED = ("hidden", "start", "minutes")  # options that the page asks for elsewhere
 
@@ -48,7 +46,7 @@ class Basics:
         30, doc="Rounds over all pairs of days; it ends earlier when nothing is gained.", low=1, high=10_000
     )
     minutes: float = param(
-        10.0, doc="Time after which it ends and the best weights are kept; 0 = no limit.", unit="min", low=0, high=1440
+        10.0, doc="Time after which it ends and the best weights are kept; 0 = no limit.", low=0, high=1440
     )
     seed: int = param(0, doc="Of the weights and draws: the same seed gives the same weights.", low=0, high=2**31 - 1)
 
@@ -67,12 +65,14 @@ class Plan:
     epochs: int
     seed: int
     shown: tuple[str, ...]  # bands of its pictures
+    compare: bool = False  # a network of the same layers is trained from scratch beside the one that is adapted
 
     @property
     def key(self) -> str:
         """Name of its job, made of everything that it depends on."""
         read = self.recipe.to_json().rpartition(',"method"')[0]
         learn = [self.method.name(), self.method.parameters(), asdict(self.options), self.epochs, self.seed]
+        learn += [self.compare]
         return "train:" + blake2b(json.dumps([read, item_json(self.fine), *learn]).encode(), digest_size=12).hexdigest()
 
     @property
@@ -81,99 +81,13 @@ class Plan:
         day = self.options.hidden
         return day or f"the eastern quarter of {self.recipe.target.day}"
 
-
-class Point(NamedTuple):
-    """Where a training stood after an epoch."""
-
-    epoch: int
-    losses: Mapping[str, float]
-    rmse: float  # of the hidden date, reflectance
-
-
-@dataclass(eq=False)
-class Training:
-    """What is known of one training; written by its job, read by every page that shows it."""
-
-    key: str
-    title: str
-    hidden: str
-    epochs: int
-    shown: tuple[str, ...]
-    points: tuple[Point, ...] = ()
-    floors: Mapping[str, float] = field(default_factory=dict)
-    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)  # RGBA: before, now, best, truth
-    note: str = ""  # why it ended
-    checkpoint: str = ""  # its name, once it is there
-    stop: threading.Event = field(default_factory=threading.Event)
-
     @property
-    def best(self) -> Point | None:
-        """The epoch with the smallest error."""
-        known = [point for point in self.points if math.isfinite(point.rmse)]
-        return min(known, key=lambda point: point.rmse, default=None)
-
-    @property
-    def stand(self) -> tuple[int, str, str]:
-        """What changes when there is news."""
-        return (self.points[-1].epoch if self.points else -1, self.note, self.checkpoint)
-
-    def take(self, report: "Report") -> None:
-        """Keep what a report says; one of epoch 0 begins anew, another goes on where a stopped training was."""
-        before = tuple(point for point in self.points if point.epoch < report.epoch)
-        point = Point(report.epoch, dict(report.losses), report.scores["RMSE"])
-        limits = viz.limits([report.truth], self.shown)
-        now = _small(viz.rgba(report.prediction, self.shown, limits))
-        pictures = {**(self.pictures if before else {"before": now}), "now": now}
-        pictures["truth"] = _small(viz.rgba(report.truth, self.shown, limits))
-        if point.rmse <= report.best or "best" not in pictures:
-            pictures["best"] = now
-        self.floors, self.pictures, self.note = dict(report.floors), pictures, report.note
-        self.points = _thinned((*before, point))
-
-
-def _small(picture: np.ndarray) -> np.ndarray:
-    every = max(1, math.ceil(max(picture.shape) / SIDE))
-    return picture[::every, ::every].copy()
-
-
-def _thinned(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """Every second point of a long curve, but for its ends and the best."""
-    if len(points) <= POINTS:
-        return points
-    best = min(points, key=lambda point: point.rmse)
-    last = len(points) - 1
-    return tuple(point for n, point in enumerate(points) if n % 2 == 0 or n == last or point is best)
-
-
-class Board:
-    """The trainings that the server remembers, so that who leaves the page finds them again; the oldest go first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, Training] = OrderedDict()
-
-    def get(self, key: str) -> Training | None:
-        """Return a training, or None if it is not remembered (any more)."""
-        with self._lock:
-            return self._known.get(key)
-
-    def open(self, plan: Plan) -> Training:
-        """Return a fresh record; curves of the same training that was cancelled are in it, for it goes on there."""
-        with self._lock:
-            old = self._known.pop(plan.key, None)
-            new = Training(plan.key, plan.method.title, plan.hidden, plan.epochs, plan.shown)
-            if old is not None:
-                new.points, new.floors, new.pictures = old.points, old.floors, old.pictures
-            self._known[plan.key] = new
-            while len(self._known) > KEPT:
-                self._known.popitem(last=False)
-            return new
-
-
-@st.cache_resource(show_spinner=False)
-def board() -> Board:
-    """Return the server's trainings."""
-    return Board()
+    def seen(self) -> bool:
+        """Whether the weights that are adapted were trained on the image that is hidden."""
+        start = self.options.start
+        return bool(start) and checkpoints.seen(
+            checkpoints.read(start), self.recipe.target.day, bounds_of(self.recipe.area)
+        )
 
 
 def networks() -> dict[str, type[Method]]:
@@ -212,7 +126,13 @@ def learning(owner: type) -> list[str]:
 
 
 def plan(
-    work: state.Work, method: Method, days: Sequence[date], hidden: date | None, basics: Basics, options: "Options"
+    work: state.Work,
+    method: Method,
+    days: Sequence[date],
+    hidden: date | None,
+    basics: Basics,
+    options: "Options",
+    compare: bool = False,
 ) -> Plan:
     """Return the plan of a training; without a `hidden` date a part of the last day is hidden.
 
@@ -233,7 +153,8 @@ def plan(
     combinations = viz.combinations(recipe.bands)
     shown = combinations.get(work.view) or next(iter(combinations.values()))
     options = replace(options, hidden="" if hidden is None else hidden.isoformat(), minutes=basics.minutes)
-    return Plan(recipe, fine, method, options, basics.epochs, basics.seed, tuple(shown))
+    compare = compare and bool(options.start)
+    return Plan(recipe, fine, method, options, basics.epochs, basics.seed, tuple(shown), compare)
 
 
 # Jobs
@@ -243,7 +164,9 @@ def start(chosen: Plan) -> None:
     """Queue a training, or join the same one that is under way."""
     if runs.queue().find(chosen.key) is None:
         record = board().open(chosen)
-        _submit(chosen.key, f"Training of {chosen.method.title}", chosen, lambda *found: _train(chosen, record, *found))
+        title = f"{'Adaptation' if chosen.options.start else 'Training'} of {chosen.method.title}"
+        title += " and one from scratch" if chosen.compare else ""
+        _submit(chosen.key, title, chosen, lambda *found: _train(chosen, record, *found))
     st.session_state["training"] = chosen.key
 
 
@@ -295,16 +218,71 @@ def series(stack: Stack, truth: Scene) -> list[Pair]:
 
 def _train(chosen: Plan, record: Training, pairs: list[Pair], progress: Progress) -> None:
     progress(0.0, "getting ready")
+    record.baselines = baselines(chosen, pairs)
+    parts = 2 if chosen.compare else 1
+    told = _share(progress, 0, parts, chosen.options.minutes)
+    record.checkpoint = _learn(chosen, chosen.method, chosen.options, record, pairs, told)
+    if record.scratch is None or record.stop.is_set():
+        return
+    start = checkpoints.read(chosen.options.start)
+    same = methods.build(start.method, {**start.parameters, "checkpoint": ""})
+    had, told = checkpoints.paths(), _share(progress, 1, parts, chosen.options.minutes)
+    name = _learn(chosen, same, replace(chosen.options, start=""), record.scratch, pairs, told)
+    if _error(name) < _error(record.checkpoint):
+        record.scratch.checkpoint = name
+    elif name not in had:  # its figures are what it was for
+        checkpoints.remove(name)
+
+
+def _learn(
+    chosen: Plan,
+    method: Any,
+    options: "Options",
+    record: Training,
+    pairs: list[Pair],
+    progress: Callable[[float], None],
+) -> str:
+    """Train one network; return the name of its checkpoint."""
     from fusion.training import train
 
     items = [chosen.recipe.target, chosen.fine, *(item for pair in chosen.recipe.pairs for item in pair)]
     tags = data_tags(items)
     about = {"data": tags["FUSION_DATA"], "citation": tags["COPYRIGHT"], "software": software()}
     path = train(
-        chosen.method, pairs, epochs=chosen.epochs, seed=chosen.seed, progress=progress, options=chosen.options,
+        method, pairs, epochs=chosen.epochs, seed=chosen.seed, progress=progress, options=options,
         watch=record.take, enough=record.stop.is_set, about=about,
     )  # fmt: skip
-    record.checkpoint = path.stem
+    return path.stem
+
+
+def _share(progress: Progress, part: int, parts: int, minutes: float) -> Callable[[float], None]:
+    """Return what tells the progress of one of several trainings, by epochs or by time, whichever ends it first."""
+    began = time.monotonic()
+
+    def tell(fraction: float) -> None:
+        spent = (time.monotonic() - began) / (60 * minutes) if minutes else 0.0
+        progress((part + min(1.0, max(fraction, spent))) / parts)
+
+    return tell
+
+
+def _error(name: str) -> float:
+    found = checkpoints.read(name).metrics.get("RMSE")
+    return float(found) if isinstance(found, int | float) else float("inf")
+
+
+def baselines(chosen: Plan, pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """Scores of what needs no network, by title of the method, on the pixels that judge a training."""
+    from fusion.training._series import by_grid, split
+    from fusion.training._setting import SCORES, Setting
+
+    (hidden,) = split(by_grid(pairs), chosen.options.day, chosen.method.at_once)[1]
+    out = {}
+    for name in Setting.FLOORS:
+        method = methods.get(name)()
+        table = evaluate(fuse(hidden.stack, method), hidden.truth, SCORES, ratio=hidden.stack.ratio)
+        out[method.title] = {score: values["mean"] for score, values in table.items()}
+    return out
 
 
 def _sample(chosen: Plan, keep: Shelf, pairs: list[Pair], progress: Progress) -> None:

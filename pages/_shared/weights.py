@@ -1,7 +1,9 @@
 """Weights of networks: which fit the work, which network lacks them, and whether they have seen the answer."""
 
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import streamlit as st
@@ -11,6 +13,7 @@ from fusion.area import grid
 from fusion.checkpoints import Checkpoint
 from fusion.errors import FusionError
 from fusion.methods import Method
+from fusion.methods._device import device
 from fusion.propose import bounds_of
 from fusion.recipe import Recipe
 
@@ -27,6 +30,33 @@ def images(work: state.Work) -> Images:
 def is_network(method: Method | type[Method]) -> bool:
     """Whether a method needs weights."""
     return hasattr(method, "networks")
+
+
+def place() -> str:
+    """Where networks compute, in words.
+
+    Raises
+    ------
+    FusionError
+        If ``FUSION_DEVICE`` names a device that is not here.
+    """
+    found = device()
+    if found == "cpu":
+        return "on the processor"
+    if not found.startswith("cuda"):
+        return f"on {found}"
+    return "on the GPU" + (f" ({name})" if (name := _card()) else "")
+
+
+@lru_cache
+def _card() -> str:
+    """Name of the GPU; "" where there are several, or nobody knows."""
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        names = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return names[0].strip() if len(names) == 1 else ""
 
 
 def fitting(method: Method | type[Method], wanted: Images) -> list[Checkpoint]:
