@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
 import streamlit as st
@@ -232,7 +233,7 @@ def wait(rows: Rows, news: Callable[[], bool] = lambda: False) -> None:
     while running and not any(job.over for job in running) and not news():
         for job, row in rows:
             row.progress(job.fraction, text=_words(job))
-        time.sleep(LOOK)
+        futures.wait([job.future for job in running], timeout=LOOK, return_when=futures.FIRST_COMPLETED)
     st.rerun()
 
 
