@@ -91,11 +91,18 @@ def open_area(page: Page, source: str) -> None:
 
 
 def type_day(page: Page, label: str, day: date) -> None:
-    page.get_by_role("spinbutton", name=re.compile(f"year, {label}")).click()
-    page.keyboard.type(f"{day:%Y%m%d}", delay=20)
-    page.keyboard.press("Enter")
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("group", name=label, exact=True).last).to_have_text(str(day))
+    """Type a day as a person does, who looks whether it is there: on a busy machine a redraw may swallow keys."""
+    shown = page.get_by_role("group", name=label, exact=True).last
+    for _ in range(3):
+        browser.idle(page)
+        page.get_by_role("spinbutton", name=re.compile(f"year, {label}")).click()
+        page.keyboard.type(f"{day:%Y%m%d}", delay=20)
+        page.keyboard.press("Enter")
+        page.keyboard.press("Escape")
+        with suppress(AssertionError):
+            expect(shown).to_have_text(str(day), timeout=3000)
+            break
+    expect(shown).to_have_text(str(day))
     browser.idle(page)
 
 
@@ -135,14 +142,19 @@ def search(page: Page) -> None:
 def choose(page: Page, label: str, option: str) -> None:
     """Choose the option of a list that begins so; a list that a rerun closes is opened again."""
     wanted = page.get_by_role("option", name=re.compile(f"^{re.escape(option)}")).first
+    field = page.get_by_role("combobox", name=label)
+    around = field.locator("xpath=ancestor::*[@data-testid='stMultiSelect' or @data-testid='stSelectbox'][1]")
+    read = "e => e.innerText + [...e.querySelectorAll('input')].map(each => each.value).join()"
     for _ in range(4):
-        page.get_by_role("combobox", name=label).click()
+        browser.idle(page)
+        field.click()
         with suppress(TimeoutError):
             wanted.click(timeout=4000)
-            break
-        page.keyboard.press("Escape")
         browser.idle(page)
-    browser.idle(page)
+        if option in around.evaluate(read):
+            return
+        page.keyboard.press("Escape")
+    raise AssertionError(f"{option} cannot be chosen in {label}, which shows {around.evaluate(read)}")
 
 
 def held_to_truth(page: Page, source: str) -> None:
