@@ -12,9 +12,8 @@ from ._cli_text import Progress, note, print_json, strong, table
 from ._cli_work import read, waited
 from .preprocess import Card, Regression, Report, regression, report
 from .recipe import Recipe
-from .scene import Scene
 from .sources import local
-from .stack import Pair, Stack
+from .stack import Stack
 
 
 def align(args: argparse.Namespace) -> int:
@@ -24,7 +23,7 @@ def align(args: argparse.Namespace) -> int:
     recipe = read_recipe(args.recipe)
     raw = read(replace(recipe, shift=(0.0, 0.0), harmonise=False))
     with Progress("Comparing") as bar:
-        found = waited(lambda: local.in_metres(report(pairs_of(raw)), recipe.pairs[0][1], recipe.geobox), bar)
+        found = waited(lambda: local.in_metres(report(raw.scenes()), recipe.pairs[0][1], recipe.geobox), bar)
     shift = found.shift if found.corrected else recipe.shift
     better = replace(recipe, shift=shift, harmonise=args.harmonise or recipe.harmonise)
     gone = _unreached(better)
@@ -42,22 +41,6 @@ def align(args: argparse.Namespace) -> int:
         _show_lines(lines)
     _show_end(args, found, recipe)
     return 0
-
-
-def pairs_of(stack: Stack) -> list[Pair]:
-    """Return a stack's reference images as pairs of scenes.
-
-    Examples
-    --------
-    >>> from fusion import load, recipe_for
-    >>> [pair.coarse.data.shape for pair in pairs_of(load(recipe_for("sample", pairs=1)))]
-    [(4, 10, 10)]
-    """
-    box = stack.geobox.zoom_out(stack.ratio)
-    return [
-        Pair(Scene(coarse, box, stack.bands, day), Scene(fine, stack.geobox, stack.bands, day))
-        for coarse, fine, day in zip(stack.coarse, stack.fine, stack.reference_days, strict=True)
-    ]
 
 
 def _unreached(recipe: Recipe) -> local.Unreached:

@@ -15,9 +15,8 @@ from .errors import FusionError
 from .methods import Method
 from .pairing import ItemPair, default_target, listed, pairs_of, propose
 from .recipe import Recipe, load
-from .scene import Scene
 from .sources import Bounds, Dates, Item, offered, product
-from .stack import Pair, Stack
+from .stack import Pair
 
 NOTHING = 0.995  # share of the area that is missing
 RATE = 15e6  # bytes of float32 pixels read and brought to reflectance in a second
@@ -227,16 +226,7 @@ def series(
     >>> [pair.day == coarse.day for pair, (coarse, _) in zip(series(recipe), recipe.pairs)]
     [True, True]
     """
-    return pairs_in(load(recipe if days is None else with_days(recipe, days), progress=progress))
-
-
-def pairs_in(stack: Stack) -> list[Pair]:
-    """Pairs of a stack, each an image on the stack's grids, in time order."""
-    box = stack.geobox.zoom_out(stack.ratio)
-    return [
-        Pair(Scene(coarse, box, stack.bands, day), Scene(fine, stack.geobox, stack.bands, day))
-        for day, coarse, fine in zip(stack.reference_days, stack.coarse, stack.fine, strict=True)
-    ]
+    return load(recipe if days is None else with_days(recipe, days), progress=progress).scenes()
 
 
 def options_of(source: str, values: Mapping[str, Any]) -> Any:

@@ -187,6 +187,21 @@ class Stack:
             classes=None if self.classes is None else self.classes[y, x],
         )
 
+    def scenes(self) -> list[Pair]:
+        """Return the reference images as pairs of scenes, in the stack's order.
+
+        Examples
+        --------
+        >>> from fusion import load, recipe_for
+        >>> [pair.coarse.data.shape for pair in load(recipe_for("sample", pairs=1)).scenes()]
+        [(4, 10, 10)]
+        """
+        box = self.geobox.zoom_out(self.ratio)
+        return [
+            Pair(Scene(coarse, box, self.bands, day), Scene(fine, self.geobox, self.bands, day))
+            for coarse, fine, day in zip(self.coarse, self.fine, self.reference_days, strict=True)
+        ]
+
     def select(self, pairs: Sequence[int]) -> "Stack":
         """Return the same problem with only these pairs, by index."""
         index = list(pairs)

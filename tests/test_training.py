@@ -21,7 +21,7 @@ from fusion import Cancelled, FusionError, Pair, checkpoints, fuse, methods
 from fusion.methods._deep import Deep
 from fusion.methods._layers import conv, resized, stacked, start_at_zero
 from fusion.training import Options, samples, train
-from fusion.training._series import _moved, prepared
+from fusion.training._draws import _moved, prepared
 from fusion.training._setting import Setting
 from landscapes import BANDS, DAY, pair
 
@@ -576,7 +576,7 @@ def test_of_two_days_a_strip_is_hidden(method):
 
 
 def test_a_large_scene_is_judged_by_its_middle(monkeypatch):
-    monkeypatch.setattr("fusion.training._series.MOST_SIDE", 10)
+    monkeypatch.setattr("fusion.training._hidden.MOST_SIDE", 10)
     (hidden,) = Setting.of(EDCSTFN, series(), QUICK).hidden
     assert hidden.truth.shape == (2, 8, 8) and hidden.stack.target.shape == (2, 2, 2)
     np.testing.assert_array_equal(hidden.truth.data, series()[2].fine.data[:, 4:12, 8:16])

@@ -104,11 +104,11 @@ def filled(stack: Stack, mean: np.ndarray) -> Filled:
     there = np.isfinite(stack.fine)
     fine = stack.fine
     if not there.all():
-        blurred = _repeat(coarse, r)
+        blurred = repeated(coarse, r)
         detail = _mean_of_days(fine - blurred, there)  # what other days have beyond their coarse image
         fine = np.where(there, fine, blurred + np.where(np.isfinite(detail), detail, 0)).astype(np.float32)
-    valid = there.all(axis=1) & _repeat(seen[:-1].all(axis=1), r)
-    gone = ~valid.any(axis=0) | ~_repeat(seen[-1].all(axis=0), r)
+    valid = there.all(axis=1) & repeated(seen[:-1].all(axis=1), r)
+    gone = ~valid.any(axis=0) | ~repeated(seen[-1].all(axis=0), r)
     return Filled(fine, coarse, target, valid, gone)
 
 
@@ -120,5 +120,6 @@ def _mean_of_days(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return mean
 
 
-def _repeat(coarse: np.ndarray, ratio: int) -> np.ndarray:
+def repeated(coarse: np.ndarray, ratio: int) -> np.ndarray:
+    """Give every fine pixel of ``(..., y, x)`` the value of the coarse one it lies in."""
     return coarse.repeat(ratio, axis=-2).repeat(ratio, axis=-1)

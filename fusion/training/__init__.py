@@ -20,9 +20,10 @@ from ..methods._sample import Sample
 from ..params import check_params, param
 from ..scene import Scene
 from ..stack import Pair
+from ._draws import Augment
 from ._loop import Loop
 from ._resume import Resume
-from ._series import Augment, digest
+from ._series import digest
 from ._setting import Setting, provenance
 
 __all__ = ["Options", "Report", "Sample", "samples", "train"]
@@ -88,8 +89,8 @@ class Report:
         Mean loss of each network over the epoch.
     scores : mapping of str to float
         Of the hidden date: ``{"RMSE": reflectance, "CC": ..., "SSIM": ..., "SAM": degrees}``, mean over bands.
-    floors : mapping of str to float
-        RMSE of the baselines on the same pixels, reflectance.
+    baselines : mapping of str to mapping
+        The same scores of the floors on the same pixels, by name of the method.
     best : float
         Smallest RMSE so far.
     seconds : float
@@ -105,12 +106,17 @@ class Report:
     step: int
     losses: Mapping[str, float]
     scores: Mapping[str, float]
-    floors: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
     best: float
     seconds: float
     prediction: Scene
     truth: Scene
     note: str = ""
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """RMSE of the baselines, reflectance."""
+        return {name: scores["RMSE"] for name, scores in self.baselines.items()}
 
 
 def samples(method: Deep, series: Sequence[Pair], *, seed: int = 0, options: Options = Options()) -> Iterator[Sample]:
@@ -204,11 +210,11 @@ def train(
         rate=setting.rate(options), options=options, draw=setting.draw, judge=setting.judge,
         resume=Resume.of(setting.method, nets, options, epochs, seed, digest(series)),
     )  # fmt: skip
-    floors, stand, began = setting.floors(), None, time.monotonic()
+    baselines, began = setting.baselines(), time.monotonic()
     for stand in loop.run(progress, enough):
         watch(
             Report(
-                stand.epoch, epochs, stand.step, stand.losses, stand.scores, floors, stand.best,
+                stand.epoch, epochs, stand.step, stand.losses, stand.scores, baselines, stand.best,
                 time.monotonic() - began, stand.prediction, setting.hidden[0].truth, stand.note,
             )
         )  # fmt: skip
@@ -226,6 +232,7 @@ def train(
     )
     hidden = [each.stack.day.isoformat() for each in setting.hidden]
     scores = {name: value for name, value in loop.best_scores.items() if math.isfinite(value)}
+    floors = {name: values["RMSE"] for name, values in baselines.items()}
     metrics = {**scores, "floors": floors, "hidden": hidden}
     title = f"{method.title}, {len(setting.about.bands)} bands, RMSE {loop.best:.4f} on {hidden[0]}"
     path = checkpoints.save(

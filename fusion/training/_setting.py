@@ -1,9 +1,10 @@
 """Setting: what one training works with, made of its method, pairs and options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,20 +21,21 @@ from ..methods._networks import DRAWING, Loaded, build
 from ..methods._sample import Sample
 from ..metrics import evaluate
 from ..scene import Scene
-from ..stack import Pair
+from ..stack import Pair, Stack
+from ._draws import Augment, Group, check_shows, drawn, prepared
+from ._hidden import Hidden, split
 from ._loop import Judged
-from ._series import Augment, Group, Hidden, by_grid, check_shows, drawn, normalisation, prepared, split
+from ._series import by_grid, normalisation
 
 ADAPTED = 0.3  # of a network's own learning rate, where it starts from trained weights
 MOST_STEPS = 200  # of an epoch
+FLOORS = ("nearest", "delta")
 SCORES = ("RMSE", "CC", "SSIM", "SAM")
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
     """Method (of the checkpoint that is adapted, where one is), groups to learn from, hidden dates, normalisation."""
-
-    FLOORS: ClassVar[tuple[str, ...]] = ("nearest", "delta")
 
     method: Deep
     start: Checkpoint | None
@@ -124,32 +126,31 @@ class Setting:
         )
 
     def judge(self, nets: nn.ModuleDict) -> Judged:
-        """Predict the hidden dates; scores are means over groups and bands."""
+        """Predict the hidden dates with networks as they are now."""
         found = Loaded(self.method, nets, self.about, device())
-        scenes, scores = [], []
-        for each in self.hidden:
-            stack = each.stack
+
+        def predict(stack: Stack) -> Scene:
             facts = self.method.prepare(stack)
             order = [stack.bands.index(band) for band in self.about.bands]
             out = np.empty(stack.fine.shape[1:], np.float32)
             with torch.inference_mode():
                 out[order] = predicted(found, stack.select(facts.pairs), order, offset(stack, facts), facts.shape)
-            scenes.append(Scene(out, stack.geobox, stack.bands, stack.day))
-            table = evaluate(scenes[-1], each.truth, SCORES, ratio=stack.ratio)
-            scores.append({name: values["mean"] for name, values in table.items()})
-        mean = {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
-        return Judged(mean, scenes[0])
+            return Scene(out, stack.geobox, stack.bands, stack.day)
 
-    def floors(self) -> dict[str, float]:
-        """RMSE of the baselines on the hidden dates."""
-        out = {}
-        for name in self.FLOORS:
-            values = [
-                evaluate(fuse(each.stack, methods.get(name)()), each.truth, ["RMSE"])["RMSE"]["mean"]
-                for each in self.hidden
-            ]
-            out[name] = float(np.mean(values))
-        return out
+        return self._judged(predict)
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Scores of the floors on the hidden dates, by name of the method."""
+        return {name: self._judged(partial(fuse, method=methods.get(name)())).scores for name in FLOORS}
+
+    def _judged(self, predict: Callable[[Stack], Scene]) -> Judged:
+        """Score predictions of the hidden dates: means over groups and bands."""
+        scenes = [predict(each.stack) for each in self.hidden]
+        tables = [
+            evaluate(scene, each.truth, SCORES, ratio=each.stack.ratio)
+            for scene, each in zip(scenes, self.hidden, strict=True)
+        ]
+        return Judged({name: float(np.mean([table[name]["mean"] for table in tables])) for name in SCORES}, scenes[0])
 
 
 def _continued(method: Deep, start: Checkpoint) -> Deep:

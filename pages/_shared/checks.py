@@ -107,7 +107,7 @@ def _work(recipe: Recipe, keep: Shelf) -> JobWork:
 
 def check(stack: Stack, recipe: Recipe, progress: Callable[[float], None] = lambda share: None) -> Checked:
     """Compare coarse and fine images of all pairs of a stack."""
-    pairs = pairs_of(stack)
+    pairs = stack.scenes()
     progress(0.1)
     fine = recipe.pairs[0][1]
     row = sources.product(fine.source, fine.product)
@@ -126,15 +126,6 @@ def check(stack: Stack, recipe: Recipe, progress: Callable[[float], None] = lamb
         found, tuple(days), stack.bands, line, regression(even) if even is not stack else line,
         _errors(stack.coarse, seen, stack.bands), _errors(even.coarse, seen, stack.bands),
     )  # fmt: skip
-
-
-def pairs_of(stack: Stack) -> list[Pair]:
-    """Pairs of a stack as scenes."""
-    box, names = stack.geobox.zoom_out(stack.ratio), stack.bands
-    return [
-        Pair(Scene(coarse, box, names, day), Scene(fine, stack.geobox, names, day))
-        for coarse, fine, day in zip(stack.coarse, stack.fine, stack.reference_days, strict=True)
-    ]
 
 
 def _day(pair: Pair, card: Card, ratio: int, index: bool) -> Day:

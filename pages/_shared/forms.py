@@ -100,7 +100,7 @@ def _step(item: Param) -> float:
     if not item.default:
         return float(f"{((item.high or 1) - (item.low or 0)) / 100:.0e}")
     room = [abs(item.default - end) for end in (item.low, item.high) if end not in (None, item.default)]
-    return float(f"{min(abs(item.default), *room) / 10:.0e}")
+    return float(f"{min([abs(item.default), *room]) / 10:.0e}")
 
 
 def _help(item: Param) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import streamlit as st
 
-from fusion import viz
+from fusion import methods, viz
 
 if TYPE_CHECKING:  # both need torch, which a page imports only when it trains
     from fusion.training import Report
@@ -47,8 +47,7 @@ class Training:
     start: str = ""  # the checkpoint that is adapted
     seen: bool = False  # whether that has seen the hidden image
     points: tuple[Point, ...] = ()
-    floors: Mapping[str, float] = field(default_factory=dict)
-    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # all scores of the floors, by title
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # scores of the floors, by title
     pictures: Mapping[str, np.ndarray] = field(default_factory=dict)  # RGBA: before, now, best, truth
     note: str = ""  # why it ended
     checkpoint: str = ""  # its name, once it is there
@@ -82,13 +81,14 @@ class Training:
         pictures["truth"] = _small(viz.rgba(report.truth, self.shown, limits))
         if point.rmse <= report.best or "best" not in pictures:
             pictures["best"] = now
-        self.floors, self.pictures, self.note = dict(report.floors), pictures, report.note
+        self.baselines = {methods.get(name).title: dict(scores) for name, scores in report.baselines.items()}
+        self.pictures, self.note = pictures, report.note
         self.points = _thinned((*before, point))
 
     def go_on_from(self, old: "Training") -> None:
         """Take over the curves of a training that was cancelled, for the same one goes on where that was."""
         if not old.note:  # else it is over, and begins anew
-            self.points, self.floors, self.pictures = old.points, old.floors, old.pictures
+            self.points, self.baselines, self.pictures = old.points, old.baselines, old.pictures
         if self.scratch is not None and old.scratch is not None:
             self.scratch.go_on_from(old.scratch)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import streamlit as st
 
-from fusion import methods, metrics, viz
+from fusion import metrics, viz
 
 from . import frame, messages
 from .records import Training
@@ -61,7 +61,7 @@ def _stop(record: Training) -> None:
 
 def curves(record: Training) -> None:
     """Losses and the error of the hidden date."""
-    floors = {methods.get(name).title: value for name, value in record.floors.items()}
+    floors = {title: scores["RMSE"] for title, scores in record.baselines.items()}
     scratch = {} if record.scratch is None else {SCRATCH.lower(): errors(record.scratch)}
     name = ADAPTED.lower() if record.start else "network"
     left, right = frame.halves("curves")

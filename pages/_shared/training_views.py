@@ -129,7 +129,7 @@ def bring_along() -> None:
         help="Only safetensors files that Meantime has written; pickles are never opened.",
     )
     if given is not None:
-        _taken(lambda: checkpoints.take_in(given.getvalue()).name, "Taken in")
+        _taken(lambda: checkpoints.take_in(given.getvalue(), given.name).name, "Taken in")
     files = right.file_uploader(
         "Convert published DCSTFN weights (Keras, one file per band)",
         ["h5", "hdf5"], accept_multiple_files=True, key=f"keras-files-{turn}", max_upload_size=MOST_WEIGHTS,

@@ -13,10 +13,8 @@ import streamlit as st
 
 from fusion import checkpoints, methods, pairing, sources, viz
 from fusion.checkpoints import Checkpoint
-from fusion.engine import fuse
 from fusion.errors import FusionError
 from fusion.methods import Method
-from fusion.metrics import evaluate
 from fusion.params import check_params, param, params
 from fusion.propose import bounds_of
 from fusion.recipe import Recipe, data_tags, item_json, software
@@ -213,12 +211,11 @@ def _submit(key: str, title: str, chosen: Plan, call: Callable[[list[Pair], Prog
 def series(stack: Stack, truth: Scene) -> list[Pair]:
     """All pairs of a stack, and its target with the fine image of that day."""
     target = Scene(stack.target, stack.geobox.zoom_out(stack.ratio), stack.bands, stack.day)
-    return [*checks.pairs_of(stack), Pair(target, Scene(truth.data, stack.geobox, stack.bands, stack.day))]
+    return [*stack.scenes(), Pair(target, Scene(truth.data, stack.geobox, stack.bands, stack.day))]
 
 
 def _train(chosen: Plan, record: Training, pairs: list[Pair], progress: Progress) -> None:
     progress(0.0, "getting ready")
-    record.baselines = baselines(chosen, pairs)
     parts = 2 if chosen.compare else 1
     told = _share(progress, 0, parts, chosen.options.minutes)
     record.checkpoint = _learn(chosen, chosen.method, chosen.options, record, pairs, told)
@@ -269,20 +266,6 @@ def _share(progress: Progress, part: int, parts: int, minutes: float) -> Callabl
 def _error(name: str) -> float:
     found = checkpoints.read(name).metrics.get("RMSE")
     return float(found) if isinstance(found, int | float) else float("inf")
-
-
-def baselines(chosen: Plan, pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
-    """Scores of what needs no network, by title of the method, on the pixels that judge a training."""
-    from fusion.training._series import by_grid, split
-    from fusion.training._setting import SCORES, Setting
-
-    (hidden,) = split(by_grid(pairs), chosen.options.day, chosen.method.at_once)[1]
-    out = {}
-    for name in Setting.FLOORS:
-        method = methods.get(name)()
-        table = evaluate(fuse(hidden.stack, method), hidden.truth, SCORES, ratio=hidden.stack.ratio)
-        out[method.title] = {score: values["mean"] for score, values in table.items()}
-    return out
 
 
 def _sample(chosen: Plan, keep: Shelf, pairs: list[Pair], progress: Progress) -> None:
