@@ -1,8 +1,9 @@
-"""Time from opening the app to a fused result, and the server's memory idle and after many runs (Linux).
+"""Time from opening the app to a fused result and to cancel, the server's memory idle and after many runs (Linux).
 
 Run: PYTHONPATH=.:tests python benchmarks/app.py [--runs 20]
 
-A real Chromium opens the Fuse page of the bundled sample, presses Fuse and waits for the picture; then it runs STARFM
+A real Chromium opens the Fuse page of the bundled sample, presses Fuse and waits for the picture; it cancels a run of
+minutes, and asks another tab for a result; then it runs STARFM
 with another window each time on the whole landscape lab (640 x 640 pixels, 6 bands, two pairs), and the server's
 resident memory is read after each run.
 """
@@ -12,7 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 import browser
 from fusion import methods
@@ -42,6 +43,8 @@ def main() -> None:
                         f"sample, {label:12}  page {shown - opened:5.1f} s, fused result after {done - opened:5.1f} s"
                     )
             print(f"memory, sample fused          {memory(url):6.0f} MB")
+            cancelled, freed = cancel(chromium, url)
+            print(f"a run of minutes cancelled after {cancelled:.1f} s, another tab's result {freed:.1f} s later")
             starfm = methods.get("starfm")
             for run in range(runs):
                 work = replace(Work(source="lab"), methods=(starfm(window=5 + 2 * run),))
@@ -51,6 +54,26 @@ def main() -> None:
                     print(f"memory after {run + 1:2} lab runs      {memory(url):6.0f} MB")
             time.sleep(10)
             print(f"memory, all tabs closed       {memory(url):6.0f} MB")
+
+
+def cancel(chromium: Browser, url: str) -> tuple[float, float]:
+    """Seconds from pressing Cancel until the page says so, and from there to the result of another tab."""
+    work = replace(Work(source="lab"), methods=(methods.get("starfm")(window=201),))
+    quick = replace(Work(), methods=(methods.get("nearest")(),))
+    with (
+        browser.visit(chromium, f"{url}/fuse?w={work.to_link()}") as page,
+        browser.visit(chromium, f"{url}/fuse?w={quick.to_link()}") as other,
+    ):
+        page.get_by_role("button", name="Fuse", exact=True).click()
+        button = page.get_by_role("button", name="Cancel")
+        button.wait_for(timeout=15_000)
+        page.wait_for_timeout(3000)
+        pressed = time.perf_counter()
+        button.click()
+        button.wait_for(state="detached", timeout=30_000)
+        cancelled = time.perf_counter()
+        fuse(other)
+        return cancelled - pressed, time.perf_counter() - cancelled
 
 
 def fuse(page: Page) -> None:

@@ -752,10 +752,8 @@ def test_ctrl_c_leaves_nothing_behind(folder):
     shown = until(ours, "STARFM", worker)
     time.sleep(1.5)  # let the kernels start
     worker.send_signal(signal.SIGINT)
-    start = time.monotonic()
     shown += until(ours, None, worker)
-    assert worker.wait(30) == 130
-    assert time.monotonic() - start < 10
+    assert worker.wait(30) == 130  # the run would take minutes
     os.close(ours)
     assert "Interrupted." in shown
     assert "Traceback" not in shown

@@ -313,7 +313,8 @@ def report(epoch: int, rmse: float, best: float, level: float = 0.1, note: str =
     scene = Scene(np.full((1, 4, 4), level, np.float32), identity_geobox(4, 4), ("red",), date(2018, 5, 2))
     truth = replace(scene, data=np.linspace(0, 1, 16, dtype=np.float32).reshape(1, 4, 4))
     return SimpleNamespace(
-        epoch=epoch, losses={"generator": 1.0} if epoch else {}, scores={"RMSE": rmse}, baselines={"delta": {"RMSE": 0.03}},
+        epoch=epoch, losses={"generator": 1.0} if epoch else {}, scores={"RMSE": rmse},
+        baselines={"delta": {"RMSE": 0.03}},
         best=best, prediction=scene, truth=truth, note=note,
     )  # fmt: skip
 
