@@ -20,6 +20,7 @@ from fusion.methods._inference import predicted
 from fusion.methods._networks import Loaded, weights_of
 from fusion.methods._patches import Axis
 from fusion.methods._sample import Sample, filled
+from fusion.params import params
 from landscapes import stack
 from networks import DEEP, described, made, saved, small, weights_for_everything
 
@@ -438,9 +439,13 @@ def sample_of(bands: int, rows: int, columns: int, ratio: int, pairs: int, n: in
 SIZES = [(1, 1, 1, 1), (3, 5, 3, 4), (4, 1, 3, 7), (6, 3, 2, 16), (6, 9, 5, 2)]  # bands, rows, columns, ratio
 
 
-@pytest.mark.parametrize("base", ["reference", "delta"])
+BASES = [
+    (name, base) for name in DEEP for item in params(methods.get(name)) if item.name == "base" for base in item.choices
+]
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("name", [name for name in DEEP if methods.get(name).from_base])
+@pytest.mark.parametrize(("name", "base"), [each for each in BASES if methods.get(each[0]).from_base])
 def test_an_untrained_network_gives_its_base(name, size, base):
     bands, rows, columns, ratio = size
     method = small(name, base=base)
@@ -452,8 +457,7 @@ def test_an_untrained_network_gives_its_base(name, size, base):
         torch.testing.assert_close(out, sample.start_of_all(base), rtol=0, atol=0 if pairs == 1 else 1e-6)
 
 
-@pytest.mark.parametrize("base", ["reference", "delta"])
-@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize(("name", "base"), BASES)
 def test_an_untrained_network_changes_nothing_where_nothing_changed(name, base):
     method, sample = small(name, base=base), sample_of(3, 5, 4, 6, 2)
     fine, coarse = sample.fine[:, :1].expand_as(sample.fine), sample.target[:, None].expand_as(sample.coarse)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from fusion.methods._deep import Deep
 from fusion.methods._layers import conv, resized, stacked, start_at_zero
 from fusion.training import Options, samples, train
 from fusion.training._draws import _moved, prepared
+from fusion.training._loop import Loop
 from fusion.training._setting import Setting
 from landscapes import BANDS, DAY, pair
 
@@ -276,6 +278,18 @@ def test_a_training_without_gain_ends_by_itself(judged):
 def test_time_ends_a_training():
     _, told = reports(epochs=9, options=replace(QUICK, minutes=1e-9))
     assert (told[-1].epoch, told[-1].step) == (1, 1) and told[-1].note == "Stopped after 1e-09 minutes."
+
+
+def test_the_rate_falls_with_the_epochs_or_with_the_time_that_is_left():
+    def share(step, minutes, spent, schedule="cosine"):
+        options = SimpleNamespace(schedule=schedule, minutes=minutes)
+        began = time.monotonic() - 60 * spent
+        return Loop._share(SimpleNamespace(options=options, step=step, epochs=10, steps=5, began=began))
+
+    assert share(0, 0.0, 7.0) == 1 and share(50, 0.0, 0.0) == pytest.approx(0.05)
+    assert share(1, 0.0, 7.0) > share(1, 100.0, 50.0) > share(1, 100.0, 100.0) == pytest.approx(0.05)
+    assert share(50, 100.0, 0.0) == pytest.approx(0.05)  # whichever comes first
+    assert share(50, 100.0, 100.0, "constant") == 1
 
 
 def test_a_network_that_learns_nothing_is_kept_as_it_began(judged):

@@ -62,9 +62,9 @@ class Deep(Method):
 
     checkpoint: str = param("", doc="Name of the checkpoint with the weights; empty for the bundled one that fits.")
 
-    base: Literal["reference", "delta"] = param(
+    base: Literal["reference", "delta", "regression"] = param(
         "reference",
-        doc="What the network adds to: the fine image, or that plus the coarse change, then in proportion to it.",
+        doc="What the network adds to: the fine image; that plus the coarse change; or that plus detail by regression.",
         training=True,
     )
 
@@ -84,7 +84,7 @@ class Deep(Method):
     def single(self, nets: nn.ModuleDict, sample: Sample, pair: int) -> Tensor:
         """Predict ``(n, band, y, x)``, normalised, from one pair of a sample."""
         change: Tensor = nets["generator"](sample.fine[:, pair], sample.coarse[:, pair], sample.target)
-        if self.base == "delta":  # what is added to the coarse change scales with it
+        if self.base != "reference":  # what is added to the coarse change scales with it
             change = change * sample.change()[:, pair]
         return sample.start(pair, self.base) + change
 

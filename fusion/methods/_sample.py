@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..stack import Stack
+from ._regression import detail
 
-Base = Literal["reference", "delta"]
+Base = Literal["reference", "delta", "regression"]
+NOISE = 0.2  # standard deviations by which an unchanged pixel differs between two days
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,25 @@ class Sample:
         fine = self.up(rms.flatten(0, 1))
         return fine.reshape(n, pairs, *fine.shape[1:])
 
-    def shares(self, floor: float = 0.05) -> Tensor:
-        """Weight of each pair in a mean, ``(n, pair, 1, y, x)``: the less changed the more; none where it is a gap."""
-        weight = self.valid / (self.change() + floor) + 1e-9
+    def shares(self) -> Tensor:
+        """Weight of each pair in a mean, ``(n, pair, 1, y, x)``: 1 / (change^2 + noise^2); none where it is a gap."""
+        weight = self.valid / (self.change().pow(2) + NOISE**2) + 1e-9
         return weight / weight.sum(1, keepdim=True)
 
+    def since(self, pair: int, base: Base) -> Tensor:
+        """Change since a pair as its base has it, ``(n, band, y, x)``: none, the coarse one, or that with detail."""
+        if base == "reference":
+            return torch.zeros_like(self.fine[:, pair])
+        change = self.target - self.coarse[:, pair]
+        if base == "delta":
+            return self.up(change)
+        other = pair + 1 if pair + 1 < self.fine.shape[1] else max(pair - 1, 0)
+        known = self.fine[:, sorted({pair, other})].flatten(1, 2)
+        return self.up(change) + detail(known, change, self.valid[:, pair])
+
     def start(self, pair: int, base: Base) -> Tensor:
-        """What a change is added to, ``(n, band, y, x)``: a pair's fine image, or that plus the coarse change."""
-        fine = self.fine[:, pair]
-        return fine if base == "reference" else fine + self.up(self.target - self.coarse[:, pair])
+        """What a network adds to, ``(n, band, y, x)``: a pair's fine image and the change since."""
+        return self.fine[:, pair] + self.since(pair, base)
 
     def start_of_all(self, base: Base) -> Tensor:
         """Mean of the starts of all pairs, the less changed the heavier."""

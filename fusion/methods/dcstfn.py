@@ -47,8 +47,8 @@ class Dcstfn(Deep):
     its own, as the paper has it. (3) The paper's network is for ratio 16, which is three doublings by H and one by D.
     At another ratio r, H doubles round(log2(r / 2)) times, and its features are brought to half the fine grid
     bilinearly; at 16 nothing is left to bring. (4) At an odd ratio, an odd row or column of coarse pixels is repeated
-    before and cut after. (5) Predictions of several references are averaged by 1 / change of the coarse image; the
-    published network takes one.
+    before and cut after. (5) Predictions of several references are averaged, the less the coarse image changed
+    the heavier; the published network takes one.
     """
 
     title = "DCSTFN"

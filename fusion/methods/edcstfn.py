@@ -32,10 +32,11 @@ class Edcstfn(Deep):
         F_2 = base + D(E(F_1) + R(C_1, F_1, C_2))
         loss = MSE(F_2) + feature_weight MSE(A(F_2)) + structure_weight (1 - MS-SSIM(F_2))
 
-    Departures. (1) The decoder gives the change since a base (F_1, or F_1 + up(C_2 - C_1)) and not the image: it
-    starts at zero, so that an untrained network returns its reference. (2) Predictions of several references are
-    averaged by 1 / change as the paper's are, but per fine pixel of the interpolated root mean square change of all
-    bands. (3) On request the error of a pixel is absolute and divided by the sample's mean coarse change: it did better
+    Departures. (1) The decoder gives the change since a base (F_1, F_1 + up(C_2 - C_1), or that with detail found by
+    regression) and not the image: it starts at zero, so that an untrained network returns its base. (2) Predictions of
+    several references are averaged by 1 / (change^2 + noise^2), where the paper has 1 / change, per fine pixel of the
+    interpolated root mean square change of all bands: as errors grow with the change, these are weights by their
+    inverse variance. (3) On request the error of a pixel is absolute and divided by the sample's mean coarse change: it did better
     where days that differ much were learnt from together with days that hardly do, and the bundled weights have it.
     (4) No weight decay (the authors' program has 1e-6): the running mean of the weights and a hidden date keep it from
     learning single days by heart.

@@ -80,9 +80,7 @@ class Stfnet(Deep):
         """Predict the changes of the fine image from day 1 to 2 and from day 2 to 3."""
         coarse = sample.target - sample.coarse[:, 0], sample.coarse[:, 1] - sample.target
         fine = nets["generator"](sample.fine, *coarse)
-        if self.base == "reference":
-            return fine[0], fine[1]
-        return fine[0] + sample.up(coarse[0]), fine[1] + sample.up(coarse[1])
+        return fine[0] + sample.since(0, self.base), fine[1] - sample.since(1, self.base)
 
     def both(self, sample: Sample, changes: tuple[Tensor, Tensor]) -> list[Tensor]:
         """Predictions from either reference."""

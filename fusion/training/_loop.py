@@ -86,7 +86,8 @@ class Loop:
         self.mean = {key: value.detach().clone() for key, value in self.nets.state_dict().items()}
         self.best, self.best_epoch, self.best_scores = math.inf, 0, dict[str, float]()
         self.kept: Weights = {}
-        self.epoch, self.step, self.spent = 0, 0, 0.0
+        self.epoch, self.step = 0, 0
+        self.spent, self.began = 0.0, time.monotonic()  # seconds, and when it would have begun at one go
         self.batch = int(options.batch)
         self.recent: list[float] = []
         self.note = ""
@@ -98,10 +99,10 @@ class Loop:
                 yield self._look({})
             elif self._idle():  # it had ended, but could not be saved
                 self.note = self._impatient()
-            began = time.monotonic() - self.spent
+            self.began = time.monotonic() - self.spent
             while self.epoch < self.epochs and not self.note:
-                losses = self._epoch(progress, enough, began)
-                self.spent = time.monotonic() - began
+                losses = self._epoch(progress, enough)
+                self.spent = time.monotonic() - self.began
                 yield self._look(losses) if losses else self._ended()
 
     def best_weights(self) -> dict[str, Any]:
@@ -109,7 +110,7 @@ class Loop:
         self.nets.load_state_dict(self.kept)
         return weights_of(self.nets)
 
-    def _epoch(self, progress: Callable[[float], None], enough: Callable[[], bool], began: float) -> dict[str, float]:
+    def _epoch(self, progress: Callable[[float], None], enough: Callable[[], bool]) -> dict[str, float]:
         """Take the steps of one epoch; return the mean loss of each network, nothing if the loss exploded."""
         sums: dict[str, list[float]] = {}
         self.nets.train()
@@ -126,7 +127,7 @@ class Loop:
             if enough():
                 self.note = "Stopped by hand."
                 break
-            if self.options.minutes and time.monotonic() - began > 60 * self.options.minutes:
+            if self.options.minutes and time.monotonic() - self.began > 60 * self.options.minutes:
                 self.note = f"Stopped after {self.options.minutes:g} minutes."
                 break
         self.epoch += 1
@@ -179,10 +180,12 @@ class Loop:
         return out
 
     def _share(self) -> float:
-        """Share of the learning rate at this step."""
+        """Share of the learning rate at this step; it falls with the epochs or, where that is sooner, with the time."""
         if self.options.schedule == "constant":
             return 1.0
         done = self.step / (self.epochs * self.steps)
+        if self.options.minutes:
+            done = max(done, (time.monotonic() - self.began) / (60 * self.options.minutes))
         return FALL + (1 - FALL) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
     def _watch(self, value: float, name: str) -> None:
