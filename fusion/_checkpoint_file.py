@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,8 @@ def header(path: Path) -> Checkpoint:
         stat = path.stat()
     except OSError as error:
         raise _broken(path.name, error) from error
+    if not S_ISREG(stat.st_mode):  # to open a pipe would wait for ever
+        raise FusionError(f"{path.name} wants to be a file, got a folder or a device: put it elsewhere.")
     return _read_header(path, stat.st_size, stat.st_mtime_ns)
 
 

@@ -1,8 +1,9 @@
 """The subcommand checkpoints: weights of networks are listed, shown, taken in, converted, written out and removed."""
 
 import argparse
+import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,24 @@ def _list(args: argparse.Namespace) -> int:
     rows = checkpoints.every()
     if args.json:
         print_json([facts(row) for row in rows])
+        _list_damaged(args, note)
         return 0
     if not rows:
         note(f"There is no checkpoint yet. Train one: {args.prog} train --help")
+        _list_damaged(args, print)
         return 0
     cells = [(row.name, row.method, ",".join(row.bands), ratios(row), score(row), _origin(row)) for row in rows]
     print(table(("name", "method", "bands", "ratio", "RMSE on hidden date", "origin"), cells))
     note(f"\nMore of one checkpoint: {args.prog} checkpoints {rows[0].name}")
+    _list_damaged(args, print)
     return 0
+
+
+def _list_damaged(args: argparse.Namespace, say: Callable[[str], None]) -> None:
+    """Name the files among the checkpoints that cannot be used, and why; of JSON they are no part."""
+    if found := checkpoints.damaged():
+        say("\nCannot be used:\n" + "\n".join(f"{name}\n  {why}" for name, why in found.items()))
+        note(f"\nDelete one: {args.prog} checkpoints --remove {shlex.quote(next(iter(found)))}")
 
 
 def ratios(row: Checkpoint) -> str:
@@ -179,7 +190,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _remove(args: argparse.Namespace) -> int:
-    name = checkpoints.path_of(args.remove).stem
+    name = args.remove if args.remove in checkpoints.damaged() else checkpoints.path_of(args.remove).stem
     checkpoints.remove(name)
     if args.json:
         print_json({"removed": name})

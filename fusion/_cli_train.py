@@ -179,6 +179,8 @@ class _Log(Progress):
     def watch(self, report: "Report") -> None:
         """Write a line of an epoch."""
         if self.last is None:
+            if report.resumed:
+                self._line(f"Goes on from step {report.resumed} of an earlier try.")
             self._line(f"RMSE to beat on {report.truth.day}: {_floors(report.floors)}")
             self._line(f"{'epoch':>5}  {'loss':>8}  {'RMSE':>7}  {'best':>7}")
         self.last = report
@@ -204,9 +206,9 @@ def _floors(floors: Mapping[str, float]) -> str:
 def _report(args: argparse.Namespace, found: Checkpoint, log: _Log, spent: float) -> int:
     """Scores of the hidden date, and in words whether the floors were beaten."""
     if args.json:
-        why = log.last.note if log.last is not None else ""
+        why, step = (log.last.note, log.last.resumed) if log.last is not None else ("", 0)
         known = {"beaten": _beats(found), "start_has_seen": _start_has_seen(found)}
-        print_json({**facts(found), **known, "note": why, "seconds": spent, "saved": args.save})
+        print_json({**facts(found), **known, "note": why, "resumed": step, "seconds": spent, "saved": args.save})
         return 0
     title = methods.get(found.method).title
     print(strong(found.name))
@@ -251,5 +253,13 @@ def _verdict(found: Checkpoint, title: str) -> str:
         return f"{title} beats the floors on the hidden date: {numbers}."
     return (
         f"{title} does not beat the floors on the hidden date: {numbers}, so as it is it adds nothing there. Train "
-        "longer or on more days (--all-days), or start from trained weights (--start)."
+        f"longer or on more days (--all-days), or start from trained weights (--start){_base(found)}."
     )
+
+
+def _base(found: Checkpoint) -> str:
+    """Advice on what the network adds to, where it could have been given a better start."""
+    if "adapted_from" in found.provenance or found.parameters.get("base") == "regression":
+        return ""
+    choices = {item.name: item.choices for item in methods.params(methods.get(found.method))}
+    return " or from a regression (--set base=regression)" if "regression" in choices.get("base", ()) else ""

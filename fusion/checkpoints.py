@@ -34,6 +34,7 @@ __all__ = [
     "Checkpoint",
     "arrays",
     "check_room",
+    "damaged",
     "every",
     "folder",
     "is_bundled",
@@ -51,6 +52,7 @@ ENDING = ".safetensors"
 MAX_BYTES = 512 * 2**20  # of a file that is taken in
 MAX_STARTS = 20  # checkpoints that each started from the next
 NAME = re.compile(r"[a-z0-9_]+-[a-z0-9_-]{1,79}")  # without ending; a method, a hyphen, and what tells it from others
+MAX_WHY = 600  # characters about a file that cannot be used, which holds what others wrote
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")  # in the name of a file that is taken in
 
 
@@ -85,7 +87,8 @@ def paths() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for place in (_bundled_folder(), _own_folder()):
         if place is not None:
-            found = {**{path.stem: path for path in _files(place)}, **found}
+            own = {path.stem: path for path in _files(place) if NAME.fullmatch(path.stem)}
+            found = {**own, **found}
     return dict(sorted(found.items(), key=lambda item: (not is_bundled(item[0]), item[0])))
 
 
@@ -95,7 +98,7 @@ def names(method: str | None = None) -> tuple[str, ...]:
 
 
 def every() -> list[Checkpoint]:
-    """All checkpoints that can be read; a file that cannot is left out."""
+    """All checkpoints that can be read; :func:`damaged` has the files that cannot."""
     out = []
     for path in paths().values():
         try:
@@ -103,6 +106,19 @@ def every() -> list[Checkpoint]:
         except FusionError:
             continue
     return out
+
+
+def damaged() -> dict[str, str]:
+    """What is wrong with each file in this user's folder that cannot be used, by the file's name with its ending.
+
+    Characters that cannot be printed are written as escapes, in names too; :func:`remove` takes such a name.
+
+    Raises
+    ------
+    FusionError
+        If the folder cannot be looked into.
+    """
+    return {_shown(path.name): why for path, why in _damaged().items()}
 
 
 def is_bundled(name: str) -> bool:
@@ -250,17 +266,21 @@ def _shows(area: Any, day: str, bounds: Sequence[float]) -> bool:
 
 
 def remove(name: str | os.PathLike[str]) -> None:
-    """Delete a checkpoint of this user.
+    """Delete a checkpoint of this user, or one of the files that :func:`damaged` has.
 
     Raises
     ------
     FusionError
-        If there is none of this name, or it is a bundled one.
+        If there is none of this name, it is a bundled one, or the folder cannot be changed.
     """
-    path = path_of(name)
-    if is_bundled(path.stem):
+    wrong = {_shown(path.name): path for path in _damaged()}
+    path = wrong.get(os.fspath(name)) or path_of(name)  # compared only: no path is built of the text
+    if path not in wrong.values() and is_bundled(path.stem):
         raise FusionError(f"The checkpoint {path.stem} comes with Meantime and stays.")
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise FusionError(f"{_shown(path.name)} cannot be deleted: {error.strerror}. Delete it by hand.") from error
 
 
 def _write(body: bytes, checkpoint: Checkpoint, place: Path | None) -> Path:
@@ -292,9 +312,9 @@ def _no_room(size: int, place: Path | str, error: OSError) -> FusionError:
 
 
 def _files(place: Path) -> list[Path]:
-    """Return the files of a folder that are named as checkpoints are."""
+    """Return what ends in a folder as checkpoints do, but for hidden files."""
     try:
-        return sorted(path for path in place.iterdir() if path.suffix == ENDING and NAME.fullmatch(path.stem))
+        return sorted(path for path in place.iterdir() if path.suffix == ENDING and not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):  # nothing was saved yet
         return []
     except OSError as error:
@@ -302,6 +322,28 @@ def _files(place: Path) -> list[Path]:
             f"The folder of checkpoints {place} cannot be looked into: {error.strerror}. Make it readable, or set "
             "FUSION_CHECKPOINTS to another folder."
         ) from error
+
+
+def _damaged() -> dict[Path, str]:
+    """Return the files of this user's folder that cannot be used, and why."""
+    place, found = _own_folder(), {}
+    for path in [] if place is None else _files(place):
+        try:
+            header(path)
+        except FusionError as error:
+            found[path] = _shown(str(error))[:MAX_WHY]
+        else:
+            if not NAME.fullmatch(path.stem):
+                found[path] = (
+                    "It is a checkpoint, but not named as one: bring it along on the Train page, or with "
+                    "checkpoints --take-in, which names it. Then delete this one."
+                )
+    return found
+
+
+def _shown(text: str) -> str:
+    """Return a text with escapes for what cannot be printed: a file's name may hold anything."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _own_folder() -> Path | None:

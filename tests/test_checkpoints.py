@@ -142,6 +142,7 @@ def test_what_is_no_safetensors_file_is_refused_and_never_unpickled(place, data)
         with pytest.raises(FusionError, match=f"{name}.safetensors wants to be a safetensors file"):
             look(name)
     assert checkpoints.every() == [] and list(place.iterdir()) == [place / f"{name}.safetensors"]
+    assert checkpoints.damaged().keys() == {f"{name}.safetensors"}
 
 
 STRANGE = {
@@ -287,6 +288,45 @@ def test_a_checkpoint_is_removed_but_for_a_bundled_one(place):
         with pytest.raises(FusionError, match="comes with Meantime and stays"):
             checkpoints.remove(given)
     assert bundled.exists()
+
+
+def test_files_that_cannot_be_used_are_told_and_removed_by_name(place):
+    path = checkpoints.save(ABOUT, WEIGHTS)
+    bundled = checkpoints.save(replace(ABOUT, title="Bundled"), WEIGHTS, place.parent / "bundled")
+    put(place, b"", bundled.stem)
+    put(place, GOOD, "Not Named\x1b[2J\n")
+    put(place, GOOD, ".hidden")
+    os.mkfifo(place / "edcstfn-pipe.safetensors")
+    (place / "edcstfn-link.safetensors").symlink_to(place / "nowhere")
+    told = checkpoints.damaged()
+    wanted = {
+        f"{bundled.name}": "cut short",
+        r"Not Named\x1b[2J\n.safetensors": "not named as one",
+        "edcstfn-pipe.safetensors": "wants to be a file",
+        "edcstfn-link.safetensors": "No such file",
+    }
+    assert told.keys() == wanted.keys() and all(words in told[name] for name, words in wanted.items())
+    assert set(checkpoints.names()) == {path.stem, bundled.stem}
+    for name in told:
+        checkpoints.remove(name)
+    assert checkpoints.damaged() == {} and {each.name for each in place.iterdir()} == {path.name, ".hidden.safetensors"}
+    assert bundled.exists()
+    for name in (".hidden.safetensors", path.name, "../bundled/" + bundled.name):
+        with pytest.raises(FusionError, match="There is no checkpoint"):
+            checkpoints.remove(name)
+
+
+def test_what_others_wrote_is_told_in_few_words_that_can_be_printed(place):
+    put(place, packed(head(format="\x1b]0;" + "x" * 10_000)), "a\udcff")
+    ((name, why),) = checkpoints.damaged().items()
+    assert name == r"a\udcff.safetensors" and why.isprintable() and len(why) <= 600
+    assert r"a\udcff.safetensors has format" in why
+
+
+def test_a_file_that_cannot_be_deleted_is_named(place):
+    (place / "edcstfn-x.safetensors").mkdir(parents=True)
+    with pytest.raises(FusionError, match="edcstfn-x.safetensors cannot be deleted: .*Delete it by hand"):
+        checkpoints.remove("edcstfn-x.safetensors")
 
 
 def test_a_bundled_one_is_not_hidden_by_a_file_of_its_name(place):

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from fusion import checkpoints
 from fusion.__main__ import main
 from fusion._cli_parser import CHECKPOINTS, TRAIN
+from fusion._cli_train import _base
 from fusion.checkpoints import Checkpoint
 from fusion.propose import days_of, recipe_for, series, with_days
 from own_files import DAYS, cia
@@ -167,6 +169,38 @@ def test_ctrl_c_stops_and_keeps_the_best(capsys, monkeypatch, hears_ctrl_c):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_training_that_goes_on_says_from_where(capsys, monkeypatch):
+    from fusion import training
+
+    def train(*given, watch, **more):
+        def kill(report):
+            watch(report)
+            if report.epoch == 1:
+                raise KeyboardInterrupt
+
+        return real(*given, watch=kill, **more)
+
+    real = training.train
+    args = ["train", "recipe.json", *TINY, "--epochs", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", train)
+        assert main(args) == 130
+    assert "Goes on" not in capsys.readouterr().err
+    assert main([*args, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "Goes on from step 2 of an earlier try.\n" in err and json.loads(out)["resumed"] == 2
+
+
+def test_a_network_that_loses_is_advised_to_begin_with_a_regression(capsys):
+    advice = "from a regression (--set base=regression)"
+    assert main(["train", "recipe.json", *TINY]) == 0
+    assert advice in capsys.readouterr().out
+    better = shown(capsys, "train", "recipe.json", *TINY, "--set", "base=regression")
+    assert better["parameters"]["base"] == "regression" and better["beaten"] is True
+    found = checkpoints.read(better["name"])
+    assert _base(found) == _base(replace(found, method="stfdcnn", parameters={"base": "delta"})) == ""
+
+
 def test_ctrl_c_twice_gives_up(capsys, monkeypatch, hears_ctrl_c):
     from fusion import training
 
@@ -280,6 +314,28 @@ def test_checkpoints_are_listed_shown_written_out_removed_and_taken_in(mine, cap
     assert mine not in [row["name"] for row in shown(capsys, "checkpoints")]
     assert main(["checkpoints", "--take-in", "out.safetensors"]) == 0
     assert capsys.readouterr().out == f"{mine}\n"
+
+
+def test_files_that_cannot_be_used_are_named_and_removed(mine, folder, capsys):
+    cut, odd = folder / "kept" / "edcstfn-cut.safetensors", folder / "kept" / "my \x1b[31m file.safetensors"
+    shutil.copy(checkpoints.path_of(mine), odd)
+    cut.write_bytes(odd.read_bytes()[:-9])
+    assert main(["checkpoints"]) == 0
+    out, err = capsys.readouterr()
+    listed, wrong = out.split("\nCannot be used:\n")
+    assert mine in listed and "cut" not in listed
+    first, why, second, named = wrong.splitlines()
+    assert first == cut.name and "damaged, cut short" in why
+    assert second == r"my \x1b[31m file.safetensors" and "--take-in" in named
+    assert f"checkpoints --remove {cut.name}" in err
+    assert main(["checkpoints", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [row["name"] for row in json.loads(out)] == [mine] and "damaged, cut short" in err
+    for name in (first, second):
+        assert shown(capsys, "checkpoints", "--remove", name) == {"removed": name}
+    assert not cut.exists() and not odd.exists()
+    assert main(["checkpoints"]) == 0
+    assert "Cannot be used" not in "".join(capsys.readouterr())
 
 
 def test_convert_hands_the_files_over_by_band(mine, capsys, monkeypatch):

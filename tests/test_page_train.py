@@ -136,6 +136,7 @@ def test_with_two_days_a_part_of_the_last_is_hidden(page: AppTest) -> None:
 def test_a_training_ends_in_a_checkpoint_beside_its_floors_that_is_used_on_fuse(page: AppTest) -> None:
     days = box(page, "Days with both images")
     days.set_value(days.value[:5]).run()
+    box(page, "Base").set_value("reference").run()
     press(page, "Show samples")
     assert "6 crops of 20 x 20 fine pixels" in texts(page)
     press(page, "Train")
@@ -143,6 +144,7 @@ def test_a_training_ends_in_a_checkpoint_beside_its_floors_that_is_used_on_fuse(
     (found,) = checkpoints.every()
     hidden = box(page, "Hidden day").value
     assert found.metrics["hidden"] == [hidden.isoformat()] and found.parameters["width"] == 4
+    assert found.parameters["base"] == "reference"
     assert str(page.session_state["work"].target) not in str(found.provenance["areas"])
     assert "Sentinel-2 L2A" in found.provenance["data"]
     shown = texts(page)
@@ -156,12 +158,28 @@ def test_a_training_ends_in_a_checkpoint_beside_its_floors_that_is_used_on_fuse(
     record, job = trainings.board().get(page.session_state["training"]), runs.queue().of("none")
     assert record is not None and [point.epoch for point in record.points] == [0, 1, 2] and not job
     app = visit(page.switch_page("pages/methods.py").run())  # it is there when one comes back
+    assert box(app, "Base").value == "reference"
     assert "does not beat the floors" in texts(app)
     press(app, "Use it on Fuse")
     assert app.title[0].value == "Fuse"
     (network,) = [method for method in app.session_state["work"].methods if method.name() == "edcstfn"]
     assert network.checkpoint == found.name
     assert "checkpoint" in Work.from_link(app.session_state["work"].to_link()).methods[-1].parameters()
+
+
+def test_a_network_begins_with_a_regression_where_it_can_and_is_better_than_delta_at_once(page: AppTest) -> None:
+    assert box(page, "Base").value == "regression" and "Here it begins as regression" in texts(page)
+    assert methods.get("edcstfn")().parameters()["base"] == "reference"  # a recipe's does not
+    days = box(page, "Days with both images")
+    days.set_value(days.value[:3]).run()
+    press(page, "Train")
+    record = trainings.board().get(page.session_state["training"])
+    assert record is not None and record.before is not None and record.checkpoint
+    assert record.before.rmse < record.baselines["Delta"]["RMSE"]
+    assert checkpoints.read(record.checkpoint).parameters["base"] == "regression"
+    box(page, "Network").set_value("stfdcnn").run()
+    assert not page.exception and box(page, "Base").value == "delta"
+    assert "Here it begins as regression" not in texts(page)
 
 
 def planned(**options: object) -> Plan:
@@ -197,11 +215,13 @@ def test_enough_keeps_the_best_and_cancel_keeps_nothing_but_the_way_on(app: AppT
 
     with pytest.raises(Cancelled):
         run(chosen, record, impatient)
-    assert not checkpoints.every() and not record.checkpoint
+    assert not checkpoints.every() and not record.checkpoint and not trainings.resumed(record)
     again = trainings.board().open(chosen)
     assert again is not record and again.points == record.points
+    assert not trainings.resumed(again)  # nobody knows yet
     again.stop.set()
     run(chosen, again)
+    assert trainings.resumed(again) == "Goes on from step 2 of an earlier try."
     epochs = [point.epoch for point in again.points]
     assert epochs == sorted(set(epochs)) and 3 <= len(epochs) < 10 and again.note == "Stopped by hand."
     assert [row.name for row in checkpoints.every()] == [again.checkpoint]
@@ -315,7 +335,7 @@ def report(epoch: int, rmse: float, best: float, level: float = 0.1, note: str =
     return SimpleNamespace(
         epoch=epoch, losses={"generator": 1.0} if epoch else {}, scores={"RMSE": rmse},
         baselines={"delta": {"RMSE": 0.03}},
-        best=best, prediction=scene, truth=truth, note=note,
+        best=best, prediction=scene, truth=truth, note=note, resumed=0,
     )  # fmt: skip
 
 
@@ -364,6 +384,20 @@ def test_checkpoints_are_listed_adapted_and_deleted(page: AppTest) -> None:
     assert next(button for button in page.button if button.label == "Use it on Fuse").disabled
     press(page, "Delete it now")
     assert [row.name for row in checkpoints.every()] == [mine]
+
+
+def test_a_file_that_cannot_be_used_is_listed_as_it_is_named_and_deleted(page: AppTest, tmp_path: Path) -> None:
+    mine, name = kept(), "![x](http://a.example) *cut*.safetensors"
+    assert "Files that cannot be used" not in texts(page.run())
+    path = tmp_path / name.replace("http://a.example", "x")
+    path.write_bytes(b"<html>")
+    page.run()
+    assert list(page.dataframe[0].value["checkpoint"]) == [mine] and not page.exception
+    assert list(page.dataframe[1].value["file"]) == [path.name]
+    told = next(text.value for text in page.caption if "safetensors file that Meantime" in text.value)
+    assert told.startswith(r"\!\[x\]\(x\) \*cut\*.safetensors wants to be a safetensors file")
+    press(page, "Delete the file now")
+    assert not path.exists() and "Files that cannot be used" not in texts(page) and checkpoints.names() == (mine,)
 
 
 def test_a_checkpoint_comes_in_and_a_pickle_does_not(page: AppTest) -> None:

@@ -158,11 +158,12 @@ def test_a_killed_training_goes_on_to_the_same_weights(method, when, place, tmp_
         train(method, series(), epochs=4, options=QUICK, watch=watch, progress=progress)
     assert checkpoints.names() == () and len(list((place / "unfinished").iterdir())) == 1
     path, told = reports(method, epochs=4)
-    assert [each.epoch for each in told] == [3, 4]
+    assert [(each.epoch, each.resumed) for each in told] == [(3, 4), (4, 4)]
     assert list((place / "unfinished").iterdir()) == []
     monkeypatch.setenv("FUSION_CHECKPOINTS", str(tmp_path / "another"))
     whole, told = reports(method, epochs=4)
     assert [each.epoch for each in told] == [0, 1, 2, 3, 4] and told[-1].note == "All epochs are done."
+    assert not any(each.resumed for each in told)
     assert whole.name == path.name and whole.read_bytes() == path.read_bytes()
     assert checkpoints.read(path.stem).provenance["best_epoch"] == 4
 

@@ -39,8 +39,8 @@ class Options:
         If a value is out of its range.
     """
 
-    batch: int = param(4, doc="Crops in a step.", low=1, high=256)
-    patch: int = param(96, doc="Side of a crop, brought to whole coarse pixels.", unit="fine pixels", low=8, high=1024)
+    batch: int = param(2, doc="Crops in a step.", low=1, high=256)
+    patch: int = param(160, doc="Side of a crop, brought to whole coarse pixels.", unit="fine pixels", low=8, high=1024)
     steps: int = param(0, doc="Steps of an epoch; 0 = as many as show every pair of days once.", low=0, high=10_000)
     rate: float = param(0.0, doc="Learning rate; 0 = the network's own.", unit="1", low=0.0, high=1.0)
     schedule: Literal["cosine", "constant"] = param("cosine", doc="How the learning rate goes on: it falls, or stays.")
@@ -99,6 +99,8 @@ class Report:
         The hidden date, as predicted now and as it was.
     note : str
         Why training ended, in words; "" while it goes on.
+    resumed : int
+        Step that it went on from, where an earlier try of the same training had stopped; 0 if it began anew.
     """
 
     epoch: int
@@ -112,6 +114,7 @@ class Report:
     prediction: Scene
     truth: Scene
     note: str = ""
+    resumed: int = 0
 
     @property
     def floors(self) -> dict[str, float]:
@@ -215,7 +218,7 @@ def train(
         watch(
             Report(
                 stand.epoch, epochs, stand.step, stand.losses, stand.scores, baselines, stand.best,
-                time.monotonic() - began, stand.prediction, setting.hidden[0].truth, stand.note,
+                time.monotonic() - began, stand.prediction, setting.hidden[0].truth, stand.note, loop.resumed,
             )
         )  # fmt: skip
     origin = provenance(

@@ -87,6 +87,7 @@ class Loop:
         self.best, self.best_epoch, self.best_scores = math.inf, 0, dict[str, float]()
         self.kept: Weights = {}
         self.epoch, self.step = 0, 0
+        self.resumed = 0  # the step it went on from, where an earlier try had stopped
         self.spent, self.began = 0.0, time.monotonic()  # seconds, and when it would have begun at one go
         self.batch = int(options.batch)
         self.recent: list[float] = []
@@ -277,6 +278,7 @@ class Loop:
         self.mean = {key: value.to(self.device) for key, value in state["mean"].items()}
         self.kept, self.recent, self.best_scores = state["kept"], state["recent"], state["scores"]
         self.best, self.best_epoch, self.epoch, self.step, self.spent, self.batch = state["numbers"]
+        self.resumed = self.step
         return True
 
 

@@ -50,6 +50,7 @@ class Training:
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # scores of the floors, by title
     pictures: Mapping[str, np.ndarray] = field(default_factory=dict)  # RGBA: before, now, best, truth
     note: str = ""  # why it ended
+    resumed: int = 0  # step of an earlier try from which it went on
     checkpoint: str = ""  # its name, once it is there
     stop: threading.Event = field(default_factory=threading.Event)
     scratch: "Training | None" = None  # the one from scratch that an adaptation is compared with
@@ -82,7 +83,7 @@ class Training:
         if point.rmse <= report.best or "best" not in pictures:
             pictures["best"] = now
         self.baselines = {methods.get(name).title: dict(scores) for name, scores in report.baselines.items()}
-        self.pictures, self.note = pictures, report.note
+        self.pictures, self.note, self.resumed = pictures, report.note, report.resumed
         self.points = _thinned((*before, point))
 
     def go_on_from(self, old: "Training") -> None:

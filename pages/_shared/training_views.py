@@ -114,6 +114,20 @@ def all_checkpoints(misfit: Misfit) -> None:
     actions(found[name], misfit, key="listed")
 
 
+def damaged() -> None:
+    """Files among the checkpoints that cannot be used, what is wrong, and a button to be rid of one."""
+    found = checkpoints.damaged()
+    if not found:
+        return
+    st.markdown("**Files that cannot be used**")
+    st.dataframe([{"file": name, "what is wrong": why} for name, why in found.items()], hide_index=True)
+    name = remembered(st.selectbox, "File that cannot be used", list(found), name="damaged", default=next(iter(found)))
+    st.caption(messages.plain(found[name]))
+    with st.popover("Delete the file", icon=":material/delete:"):
+        st.markdown("It is gone then, for all who use this server.")
+        st.button("Delete the file now", key="damaged-delete", on_click=_remove, args=(name,))
+
+
 # Files that come in
 
 

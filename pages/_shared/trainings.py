@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # both need torch, which a page imports only when it trains
 FAMILY = "deep learning"
 MOST_DAYS, USUAL_DAYS = 60, 24  # of a series, and of the one that is proposed
 CROPS = 6  # shown before training
+BASE = "regression"  # from it a few days suffice to be better than the floors, from a reference hardly ever
 ASKED = ("hidden", "start", "minutes")  # options that the page asks for elsewhere
 
 
@@ -123,6 +124,12 @@ def learning(owner: type) -> list[str]:
     return [item.name for item in params(owner) if item.training]
 
 
+def begins_with(owner: type) -> dict[str, Any]:
+    """Values that the form of a network begins with, where they are others than the parameters' defaults."""
+    known = {item.name: item.choices for item in params(owner)}
+    return {"base": BASE} if BASE in known.get("base", ()) else {}
+
+
 def plan(
     work: state.Work,
     method: Method,
@@ -192,6 +199,14 @@ def current(chosen: Plan | None) -> tuple[Training | None, Job | None]:
     """
     key = st.session_state.get("training", chosen.key if chosen else "")
     return board().get(key), runs.queue().find(key)
+
+
+def resumed(record: Training) -> str:
+    """Say of a training that it goes on where an earlier try stopped; "" of one that began anew."""
+    whose = {"Goes": record, **({"The network from scratch goes": record.scratch} if record.scratch else {})}
+    return " ".join(
+        f"{who} on from step {each.resumed} of an earlier try." for who, each in whose.items() if each.resumed
+    )
 
 
 def _submit(key: str, title: str, chosen: Plan, call: Callable[[list[Pair], Progress], None]) -> None:
