@@ -1,13 +1,15 @@
 """Networks beside the floors and the classical methods, trained here, each on the same budget.
 
-Run: FUSION_TEST_DATA=... python -m benchmarks.networks table [--minutes 2] [--only edcstfn,stfnet] [--json FILE]
-     FUSION_TEST_DATA=... python -m benchmarks.networks adapt [--minutes 0.9] [--json FILE]
+Run: FUSION_TEST_DATA=... python -m benchmarks.networks table [--minutes 1] [--only edcstfn,stfnet] [--json FILE]
+     FUSION_TEST_DATA=... python -m benchmarks.networks adapt [--minutes 1] [--json FILE]
      FUSION_TEST_DATA=... python -m benchmarks.networks converted
 
 table: every network from scratch, on the bundled sample (NRT: four dates hidden from one training, the others learnt
 from) and on BOREAS (three scenes of which each in turn is hidden and the other two learnt from; coarse as 16 x 16 block
 means of the co-registered images). Two pairs to each hidden date. The date that decides when to stop is one of those
-learnt from, never the one that is scored.
+learnt from, never the one that is scored. Each network is trained twice: with the base of its paper, and on top of the
+regression, which is shown untrained too. Two processes with OMP_NUM_THREADS=1 and half of the networks each take half
+the time on two cores.
 
 adapt: the bundled checkpoint as it is, a network of the same size from scratch, and the checkpoint adapted, on BOREAS.
 
@@ -39,18 +41,20 @@ BOREAS = ("2001-05-24", "2001-07-11", "2001-08-12")
 SAMPLE_HIDDEN = (date(2017, 7, 11), date(2018, 5, 22), date(2018, 7, 1), date(2018, 9, 19))
 CLASSICAL = ("nearest", "delta", "starfm", "estarfm", "efast", "fsdaf")
 SCORES = ("RMSE", "CC", "SSIM", "EDGE")
-EPOCHS = 100_000  # the minutes end a training
+EPOCHS, STEPS = 100_000, 25  # the minutes end a training, which looks at the hidden date so often
 
-Fold = tuple[str, list[Pair], list[tuple[Stack, Scene]]]  # name, what is learnt from, problems with their truth
+REGRESSION = "regression"
+
+Problems = Sequence[tuple[Stack, Scene]]  # with their truth
+Fold = tuple[str, list[Pair], Problems]  # name, what is learnt from, what is predicted
 
 
 def main() -> int:
     """Print one of the tables; optionally write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("table", "adapt", "converted"))
-    parser.add_argument("--minutes", type=float, default=2.0, help="of each training, on the clock")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of each training, on the clock")
     parser.add_argument("--only", type=lambda text: text.split(","), help="networks")
-    parser.add_argument("--base", choices=("reference", "delta"), help="default: as each network has it")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if not os.environ.get("FUSION_TEST_DATA"):
@@ -68,24 +72,43 @@ def main() -> int:
 def table(data: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Train every network on every fold, and score all methods."""
     names = options.only or [name for name in methods.names() if methods.get(name).family == "deep learning"]
-    print(f"{'method':12}{'case':10}{'fold':12}" + "".join(f"{score:>8}" for score in SCORES) + "   steps   epochs")
+    _head()
     for case, folds in (("NRT", sample_folds()), ("BOREAS", boreas_folds(data))):
         for fold, series, problems in folds:
             for name in CLASSICAL:
                 yield _row(name, case, fold, _mean(methods.get(name)(), problems))
-            for name in names:
-                method = methods.build(name, {"base": options.base} if options.base else {})
-                trained, facts = _trained(method, series, Options(minutes=options.minutes, batch=4))
-                yield _row(name, case, fold, _mean(trained, problems), facts)
+            for base in ("delta", REGRESSION):
+                yield _row(f"untrained, {base}", case, fold, _mean(_untrained(base, series), problems))
+            for method in (methods.get(name)() for name in names):
+                yield _learnt(method, "", case, fold, series, problems, options.minutes)
+                if REGRESSION in next(item.choices for item in methods.params(type(method)) if item.name == "base"):
+                    method = replace(method, base=REGRESSION)
+                    yield _learnt(method, f", {REGRESSION}", case, fold, series, problems, options.minutes)
+                if hasattr(method, "predictors"):
+                    method = replace(method, predictors=4)
+                    yield _learnt(method, ", predictors", case, fold, series, problems, options.minutes)
+
+
+def _learnt(
+    method: Any, more: str, case: str, fold: str, series: Sequence[Pair], problems: Problems, minutes: float
+) -> dict[str, Any]:
+    trained, facts = _trained(method, series, Options(minutes=minutes, steps=STEPS))
+    return _row(method.name() + more, case, fold, _mean(trained, problems), facts)
+
+
+def _untrained(base: str, series: Sequence[Pair]) -> Method:
+    """A network that adds nothing to its base, with the scales that training would take."""
+    method = methods.build("edcstfn", {"base": base, "width": 4})
+    return _trained(method, series, Options(minutes=1e-9, rate=1e-30))[0]
 
 
 def adapt(data: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The bundled checkpoint as it is, from scratch, and adapted."""
-    print(f"{'way':12}{'case':10}{'fold':12}" + "".join(f"{score:>8}" for score in SCORES) + "   steps   epochs")
+    _head()
     for fold, series, problems in boreas_folds(data):
         plain = methods.get("edcstfn")()
         bundled = _bundled(problems[0][0])
-        limit = {"minutes": options.minutes, "batch": 4}
+        limit = {"minutes": options.minutes, "steps": STEPS}
         like = methods.build("edcstfn", {**bundled.parameters, "checkpoint": ""})
         for name in ("nearest", "delta", "starfm"):
             yield _row(name, "BOREAS", fold, _mean(methods.get(name)(), problems))
@@ -105,7 +128,7 @@ def converted(data: Path, options: argparse.Namespace) -> Iterator[dict[str, Any
     weights = Path(os.environ["FUSION_TEST_WEIGHTS"])
     files = {band: next(weights.glob(f"dcstfn_{band}_*.hdf5")) for band in ("green", "red", "nir")}
     method = methods.build("dcstfn", {"checkpoint": convert.dcstfn(files).stem})
-    print(f"{'method':12}{'case':10}{'fold':12}" + "".join(f"{score:>8}" for score in SCORES))
+    _head()
     folds = [("BOREAS", fold) for fold in boreas_folds(data)] + [("Shenzhen", shenzhen(data))]
     for case, (name, _, problems) in folds:
         for each in (methods.get("nearest")(), methods.get("delta")(), methods.get("starfm")(), method):
@@ -169,16 +192,20 @@ def _trained(method: Any, series: Sequence[Pair], options: Options) -> tuple[Met
     return replace(method, checkpoint=path.stem), facts
 
 
-def _mean(method: Method, problems: Sequence[tuple[Stack, Scene]]) -> dict[str, float]:
+def _mean(method: Method, problems: Problems) -> dict[str, float]:
     """Scores, means over problems and bands."""
     rows = [evaluate(fuse(stack, method), truth, SCORES, ratio=stack.ratio) for stack, truth in problems]
     return {score: float(np.mean([row[score]["mean"] for row in rows])) for score in SCORES}
 
 
+def _head() -> None:
+    print(f"{'':24}{'case':10}{'fold':12}" + "".join(f"{score:>8}" for score in SCORES) + "   steps  epochs")
+
+
 def _row(name: str, case: str, fold: str, scores: Mapping[str, float], facts: Mapping[str, Any] = {}) -> dict[str, Any]:
     cells = f"{scores['RMSE']:8.5f}" + "".join(f"{scores[score]:8.3f}" for score in SCORES[1:])
     print(
-        f"{name:12}{case:10}{fold:12}{cells}" + "".join(f"{facts.get(k, ''):>8}" for k in ("steps", "epochs")),
+        f"{name:24}{case:10}{fold:12}{cells}" + "".join(f"{facts.get(k, ''):>8}" for k in ("steps", "epochs")),
         flush=True,
     )
     return {"method": name, "case": case, "fold": fold, **scores, **facts}

@@ -1,4 +1,4 @@
-"""Networks for tests: weights for any bands and ratio without training, and checkpoints that hold such weights."""
+"""Networks for tests: what they see, weights for any bands and ratio without training, and checkpoints of such."""
 
 import json
 import threading
@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from fusion import checkpoints, methods
 from fusion.checkpoints import Checkpoint
 from fusion.methods import _deep
 from fusion.methods._deep import Deep
 from fusion.methods._networks import Loaded, weights_of
+from fusion.methods._sample import Sample
+from landscapes import BANDS
 
 DEEP = [name for name in methods.names() if issubclass(methods.get(name), Deep)]
 LEVEL, SPREAD = 0.3, 0.15  # of reflectance, about
@@ -52,6 +55,40 @@ def made(method: Deep, bands: int, ratio: int, seed: int = 0) -> nn.ModuleDict:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return stirred(method.networks(bands, ratio), seed)
+
+
+def parameter_count(net: nn.Module) -> int:
+    """Number of trained numbers."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def random_sample(
+    *,
+    bands: int = 2,
+    rows: int = 3,
+    columns: int = 5,
+    ratio: int = 4,
+    pairs: int = 1,
+    n: int = 2,
+    gaps: bool = False,
+    seed: int = 0,
+) -> Sample:
+    """Days of noise on levels of their own, the last one the truth; coarse images are means of fine ones, and noise."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draw)
+
+    size, days = (rows * ratio, columns * ratio), pairs + 1
+    fine = noise(n, days, bands, *size) + noise(n, days, bands, 1, 1)
+    # Another sensor has an error of its own, so that fine and coarse differ also where the ratio is 1.
+    coarse = functional.avg_pool3d(fine, (1, ratio, ratio)) + 0.3 * noise(n, days, bands, rows, columns)
+    seen = (noise(n, days, 1, *size) > -1).float() if gaps else torch.ones(n, days, 1, *size)
+    level = torch.full((bands, 1, 1), 0.3)
+    return Sample(
+        fine[:, :-1], coarse[:, :-1], coarse[:, -1], seen[:, :-1], level, level / 6, BANDS[:bands],
+        truth=fine[:, -1], known=seen[:, -1],
+    )  # fmt: skip
 
 
 def described(method: Deep, bands: tuple[str, ...], ratio: int) -> Checkpoint:

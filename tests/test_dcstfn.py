@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from fusion import fuse, methods
-from fusion.methods._layers import parameter_count
-from fusion.methods._sample import Sample
 from fusion.training import Options, train
-from landscapes import BANDS, DAY, pair, stack
+from landscapes import DAY, pair, stack
+from networks import parameter_count, random_sample
 
 Dcstfn = methods.get("dcstfn")
 
@@ -22,22 +21,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def sample(bands: int = 2, ratio: int = 4, rows: int = 3, columns: int = 5, pairs: int = 1, n: int = 2) -> Sample:
-    """Random images with a truth; fine ones are coarse ones and detail."""
-    made = torch.Generator().manual_seed(bands + 10 * ratio)
-
-    def noise(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=made)
-
-    coarse, target = noise(n, pairs, bands, rows, columns), noise(n, bands, rows, columns)
-    size = (rows * ratio, columns * ratio)
-    fine = coarse.repeat_interleave(ratio, -1).repeat_interleave(ratio, -2) + noise(n, pairs, bands, *size)
-    truth = target.repeat_interleave(ratio, -1).repeat_interleave(ratio, -2) + noise(n, bands, *size)
-    ones = torch.ones(n, pairs, 1, *size)
-    flat = torch.full((bands, 1, 1), 0.1)
-    return Sample(fine, coarse, target, ones, flat, flat, BANDS[:bands], truth, ones[:, 0])
 
 
 def started(method, bands: int, ratio: int):
@@ -54,15 +37,15 @@ def started(method, bands: int, ratio: int):
 @pytest.mark.parametrize("per_band", [False, True])
 def test_any_number_of_bands(bands, per_band):
     method = Dcstfn(width=4, per_band=per_band)
-    given = sample(bands, ratio=2)
+    given = random_sample(bands=bands, ratio=2)
     assert method.forward(started(method, bands, 2), given).shape == given.truth.shape
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 7, 16])
-@pytest.mark.parametrize("size", [(1, 1), (3, 2)])
-def test_any_ratio_and_size(ratio, size):
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 2)])
+def test_any_ratio_and_size(ratio, rows, columns):
     method = Dcstfn(width=4)
-    given = sample(2, ratio, *size, n=1)
+    given = random_sample(rows=rows, columns=columns, ratio=ratio, n=1)
     out = method.forward(started(method, 2, ratio), given)
     assert out.shape == given.truth.shape and out.isfinite().all()
 
@@ -72,7 +55,7 @@ def test_weights_of_one_ratio_run_at_others():
     method = Dcstfn(width=4)
     nets = started(method, 2, 8)
     for ratio in (9, 20):
-        given = sample(2, ratio, 2, 3, n=1)
+        given = random_sample(rows=2, columns=3, ratio=ratio, n=1)
         assert method.forward(nets, given).shape == given.truth.shape
 
 
@@ -88,14 +71,14 @@ def test_as_many_parameters_as_the_published_weights():
 @pytest.mark.parametrize("base", ["reference", "delta"])
 @pytest.mark.parametrize("pairs", [1, 2])
 def test_untrained_it_returns_its_base(base, pairs):
-    method, given = Dcstfn(width=4, base=base), sample(pairs=pairs)
+    method, given = Dcstfn(width=4, base=base), random_sample(pairs=pairs)
     wanted = given.start_of_all(base)
     torch.testing.assert_close(method.forward(method.networks(2, 4), given), wanted)
 
 
 def test_the_image_head_starts_from_no_reference():
     method = Dcstfn(width=4, head="image")
-    given = sample()
+    given = random_sample()
     nets = started(method, 2, 4)
     out = method.forward(nets, given)
     torch.testing.assert_close(out, nets["generator"](given.fine[:, 0], given.coarse[:, 0], given.target))
@@ -105,7 +88,7 @@ def test_the_image_head_starts_from_no_reference():
 def test_no_coarse_change_is_no_matter_of_the_coarse_image():
     # H(C2) - H(C1) is nothing where C1 = C2, whatever they show.
     method = Dcstfn(width=4)
-    nets, given = started(method, 2, 4), sample()
+    nets, given = started(method, 2, 4), random_sample()
     still = replace(given, target=given.coarse[:, 0])
     other = replace(still, coarse=given.coarse + 1, target=given.coarse[:, 0] + 1)
     torch.testing.assert_close(method.forward(nets, still), method.forward(nets, other))
@@ -113,7 +96,7 @@ def test_no_coarse_change_is_no_matter_of_the_coarse_image():
 
 
 def test_a_band_with_a_network_of_its_own_sees_no_other():
-    method, given = Dcstfn(width=4, per_band=True), sample(3)
+    method, given = Dcstfn(width=4, per_band=True), random_sample(bands=3)
     other = given.fine.clone()
     other[:, :, 2] += 1
     before, after = (
@@ -129,7 +112,7 @@ def test_a_band_with_a_network_of_its_own_sees_no_other():
 def test_a_coarse_pixel_acts_around_its_own_place():
     # Asymmetrical, so that a transposed or displaced branch cannot pass.
     method = Dcstfn(width=4)
-    given = sample(1, 16, rows=9, columns=12, n=1)
+    given = random_sample(bands=1, rows=9, columns=12, ratio=16, n=1)
     changed = given.target.clone()
     changed[..., 2, 8] += 5
     nets = started(method, 1, 16)
@@ -141,7 +124,7 @@ def test_a_coarse_pixel_acts_around_its_own_place():
 
 
 def test_inputs_stay_as_they_are():
-    method, given = Dcstfn(width=4), sample(ratio=7)
+    method, given = Dcstfn(width=4), random_sample(ratio=7)
     before = [part.clone() for part in (given.fine, given.coarse, given.target)]
     method.forward(started(method, 2, 7), given)
     for old, new in zip(before, (given.fine, given.coarse, given.target), strict=True):
@@ -153,7 +136,7 @@ def test_inputs_stay_as_they_are():
 def test_the_loss_reaches_every_weight(head, per_band):
     method = Dcstfn(width=4, head=head, per_band=per_band)
     nets = started(method, 2, 16)
-    ((name, loss),) = method.losses(nets, sample(ratio=16))
+    ((name, loss),) = method.losses(nets, random_sample(ratio=16))
     assert name == "generator" and loss.ndim == 0
     loss.backward()
     for key, weight in nets.named_parameters():
@@ -162,7 +145,7 @@ def test_the_loss_reaches_every_weight(head, per_band):
 
 def test_the_loss_is_the_mean_square_of_what_is_known():
     method = Dcstfn(width=4)
-    nets, given = method.networks(2, 4), sample()
+    nets, given = method.networks(2, 4), random_sample()
     known = torch.ones_like(given.known)
     known[..., :6] = 0
     truth = given.start(0, "reference") + 0.5
@@ -178,7 +161,8 @@ def test_it_learns_one_sample_by_heart():
         torch.from_numpy(image[None] / np.float32(0.1))
         for image in (problem.fine, problem.coarse, problem.target, answer)
     )
-    given = replace(sample(2, 8, 2, 3, n=1), fine=fine, coarse=coarse, target=target, truth=truth)
+    given = random_sample(rows=2, columns=3, ratio=8, n=1)
+    given = replace(given, fine=fine, coarse=coarse, target=target, truth=truth)
     torch.manual_seed(0)
     nets = method.networks(2, 8)
     optimiser = torch.optim.Adam(nets.parameters(), 3e-3)

@@ -19,12 +19,11 @@ from fusion.methods import _deep, _inference, _networks
 from fusion.methods._inference import predicted
 from fusion.methods._networks import Loaded, weights_of
 from fusion.methods._patches import Axis
-from fusion.methods._sample import Sample, filled
+from fusion.methods._sample import filled
 from fusion.params import params
-from landscapes import stack
-from networks import DEEP, described, made, saved, small, weights_for_everything
+from landscapes import BANDS, stack
+from networks import DEEP, described, made, random_sample, saved, small, weights_for_everything
 
-BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 REACH = 5  # fine pixels: five convolutions of 3 x 3 in a row in EDCSTFN
 
 
@@ -415,27 +414,6 @@ def test_a_network_that_cannot_be_is_refused(about, message):
 # ---- what every network owes to its base
 
 
-def sample_of(bands: int, rows: int, columns: int, ratio: int, pairs: int, n: int = 2, seed: int = 0) -> Sample:
-    """Random patches, normalised."""
-    draw = torch.Generator().manual_seed(seed)
-
-    def image(*shape):
-        return torch.randn(shape, generator=draw)
-
-    fine = (rows * ratio, columns * ratio)
-    return Sample(
-        fine=image(n, pairs, bands, *fine),
-        coarse=image(n, pairs, bands, rows, columns),
-        target=image(n, bands, rows, columns),
-        valid=(image(n, pairs, 1, *fine) > -1).float(),
-        mean=torch.full((bands, 1, 1), 0.3),
-        scale=torch.full((bands, 1, 1), 0.1),
-        bands=BANDS[:bands],
-        truth=image(n, bands, *fine),
-        known=(image(n, 1, *fine) > -1).float(),
-    )
-
-
 SIZES = [(1, 1, 1, 1), (3, 5, 3, 4), (4, 1, 3, 7), (6, 3, 2, 16), (6, 9, 5, 2)]  # bands, rows, columns, ratio
 
 
@@ -451,7 +429,7 @@ def test_an_untrained_network_gives_its_base(name, size, base):
     method = small(name, base=base)
     nets = method.networks(bands, ratio).eval()
     for pairs in {1: (1, 2), 2: (2,)}[method.at_once]:
-        sample = sample_of(bands, rows, columns, ratio, pairs)
+        sample = random_sample(bands=bands, rows=rows, columns=columns, ratio=ratio, pairs=pairs, gaps=True)
         with torch.inference_mode():
             out = method.forward(nets, sample)
         torch.testing.assert_close(out, sample.start_of_all(base), rtol=0, atol=0 if pairs == 1 else 1e-6)
@@ -459,7 +437,7 @@ def test_an_untrained_network_gives_its_base(name, size, base):
 
 @pytest.mark.parametrize(("name", "base"), BASES)
 def test_an_untrained_network_changes_nothing_where_nothing_changed(name, base):
-    method, sample = small(name, base=base), sample_of(3, 5, 4, 6, 2)
+    method, sample = small(name, base=base), random_sample(bands=3, rows=5, columns=4, ratio=6, pairs=2, gaps=True)
     fine, coarse = sample.fine[:, :1].expand_as(sample.fine), sample.target[:, None].expand_as(sample.coarse)
     still = replace(sample, fine=fine, coarse=coarse)
     with torch.inference_mode():
@@ -471,7 +449,8 @@ def test_an_untrained_network_changes_nothing_where_nothing_changed(name, base):
 @pytest.mark.parametrize("name", DEEP)
 def test_a_network_with_weights_changes_its_base_and_not_its_inputs(name, size):
     bands, rows, columns, ratio = size
-    method, sample = small(name), sample_of(bands, rows, columns, ratio, small(name).at_once)
+    method = small(name)
+    sample = random_sample(bands=bands, rows=rows, columns=columns, ratio=ratio, pairs=method.at_once, gaps=True)
     before = {key: value.clone() for key, value in vars(sample).items() if isinstance(value, torch.Tensor)}
     nets = made(method, bands, ratio).eval()
     with torch.inference_mode():
@@ -485,7 +464,8 @@ def test_a_network_with_weights_changes_its_base_and_not_its_inputs(name, size):
 
 @pytest.mark.parametrize("name", DEEP)
 def test_the_patches_of_a_batch_do_not_know_of_each_other(name):
-    method, both = small(name), sample_of(3, 4, 3, 4, small(name).at_once)
+    method = small(name)
+    both = random_sample(bands=3, rows=4, columns=3, pairs=method.at_once, gaps=True)
     nets = made(method, 3, 4).eval()
     first = replace(
         both,
@@ -508,7 +488,8 @@ def test_weights_come_from_the_seed_alone(name):
 
 @pytest.mark.parametrize("name", DEEP)
 def test_losses_name_networks_and_teach_them(name):
-    method, sample = small(name), sample_of(3, 5, 4, 4, small(name).at_once)
+    method = small(name)
+    sample = random_sample(bands=3, rows=5, columns=4, pairs=method.at_once, gaps=True)
     nets = made(method, 3, 4).train()
     seen = []
     for which, loss in method.losses(nets, sample):
@@ -523,7 +504,8 @@ def test_losses_name_networks_and_teach_them(name):
 
 @pytest.mark.parametrize("name", DEEP)
 def test_nothing_is_learnt_where_the_truth_is_not_known(name):
-    method, sample = small(name), sample_of(3, 5, 4, 4, small(name).at_once)
+    method = small(name)
+    sample = random_sample(bands=3, rows=5, columns=4, pairs=method.at_once, gaps=True)
     sample = replace(sample, known=torch.zeros_like(sample.known))
     nets = made(method, 3, 4).train()
     one = [float(loss.detach()) for _, loss in method.losses(nets, sample)]
@@ -533,7 +515,7 @@ def test_nothing_is_learnt_where_the_truth_is_not_known(name):
 
 
 def test_a_loss_wants_a_truth():
-    sample = replace(sample_of(1, 2, 2, 2, 1), truth=None)
+    sample = replace(random_sample(), truth=None)
     with pytest.raises(ValueError, match="A loss wants a sample with truth"):
         sample.wanted(sample.fine[:, 0])
 

@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from fusion import checkpoints, fuse, methods
-from fusion.methods._layers import parameter_count
 from fusion.methods._losses import l1
-from fusion.methods._sample import Sample
 from fusion.methods.ganstfm import Switchable
 from fusion.training import Options, train
-from landscapes import BANDS, DAY, pair, stack
-from networks import made
+from landscapes import DAY, pair, stack
+from networks import made, parameter_count, random_sample
 
 Ganstfm = methods.get("ganstfm")
 SMALL = Ganstfm(width=4)
@@ -28,21 +26,6 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def sample(bands: int = 2, ratio: int = 4, rows: int = 3, columns: int = 5, pairs: int = 1, n: int = 2) -> Sample:
-    """Random images with a truth; fine ones are coarse ones and detail."""
-    draw = torch.Generator().manual_seed(bands + 10 * ratio)
-
-    def noise(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=draw)
-
-    coarse, target = noise(n, pairs, bands, rows, columns), noise(n, bands, rows, columns)
-    size = (rows * ratio, columns * ratio)
-    fine = coarse.repeat_interleave(ratio, -1).repeat_interleave(ratio, -2) + noise(n, pairs, bands, *size)
-    truth = target.repeat_interleave(ratio, -1).repeat_interleave(ratio, -2) + noise(n, bands, *size)
-    ones, level = torch.ones(n, pairs, 1, *size), torch.full((bands, 1, 1), 0.3)
-    return Sample(fine, coarse, target, ones, level, level / 3, BANDS[:bands], truth, ones[:, 0])
-
-
 def test_as_many_parameters_as_the_paper_and_why_not_the_same():
     count = parameter_count(Ganstfm().networks(6, 16)["generator"])
     assert abs(count / 578_130 - 1) < 0.1
@@ -54,7 +37,7 @@ def test_as_many_parameters_as_the_paper_and_why_not_the_same():
 @pytest.mark.parametrize("bands", [1, 3, 4, 6])
 @pytest.mark.parametrize(("ratio", "rows", "columns"), [(1, 5, 7), (1, 1, 1), (2, 3, 1), (7, 1, 2), (16, 2, 1)])
 def test_any_bands_ratio_and_size(bands, ratio, rows, columns):
-    given = sample(bands, ratio, rows, columns)
+    given = random_sample(bands=bands, rows=rows, columns=columns, ratio=ratio)
     before = [part.clone() for part in (given.fine, given.coarse, given.target)]
     out = SMALL.forward(made(SMALL, bands, ratio), given)
     assert out.shape == given.truth.shape and out.isfinite().all()
@@ -66,12 +49,12 @@ def test_any_bands_ratio_and_size(bands, ratio, rows, columns):
 @pytest.mark.parametrize("base", ["reference", "delta"])
 @pytest.mark.parametrize("pairs", [1, 2])
 def test_untrained_it_returns_its_base(base, pairs):
-    given, method = sample(pairs=pairs), Ganstfm(width=4, base=base)
+    given, method = random_sample(pairs=pairs), Ganstfm(width=4, base=base)
     assert torch.equal(method.forward(method.networks(2, 4), given), given.start_of_all(base))
 
 
 def test_the_coarse_image_of_the_reference_day_is_not_looked_at():
-    given, nets = sample(), made(SMALL, 2, 4)
+    given, nets = random_sample(), made(SMALL, 2, 4)
     out = SMALL.forward(nets, given)
     assert torch.equal(out, SMALL.forward(nets, replace(given, coarse=given.coarse + 1)))
     assert not torch.allclose(out, SMALL.forward(nets, replace(given, target=given.target + 1)))
@@ -79,7 +62,7 @@ def test_the_coarse_image_of_the_reference_day_is_not_looked_at():
 
 
 def test_the_level_of_the_reference_is_not_normalised_away():
-    given, nets = sample(), made(SMALL, 2, 4)
+    given, nets = random_sample(), made(SMALL, 2, 4)
     change, higher = (
         SMALL.forward(nets, replace(given, fine=fine)) - fine[:, 0] for fine in (given.fine, given.fine + 1)
     )
@@ -87,7 +70,7 @@ def test_the_level_of_the_reference_is_not_normalised_away():
 
 
 def test_normalisation_is_the_same_in_training_and_in_use_and_of_each_patch_alone():
-    given, nets = sample(n=3), made(SMALL, 2, 4)
+    given, nets = random_sample(n=3), made(SMALL, 2, 4)
     out = nets.train() and SMALL.forward(nets, given)
     torch.testing.assert_close(SMALL.forward(nets.eval(), given), out)
     alone = replace(given, fine=given.fine[:1], coarse=given.coarse[:1], target=given.target[:1])
@@ -114,7 +97,7 @@ def test_switchable_normalisation_by_hand():
 
 def test_losses_are_of_the_generator_then_of_the_discriminator():
     method = Ganstfm(width=4, matching_weight=0.5, content_weight=0.5)
-    nets, given = made(method, 2, 4), sample()
+    nets, given = made(method, 2, 4), random_sample()
     steps = method.losses(nets, given)
     name, loss = next(steps)
     assert name == "generator" and loss.ndim == 0 and loss.isfinite()
@@ -134,11 +117,11 @@ def test_losses_are_of_the_generator_then_of_the_discriminator():
 
 def test_without_a_verdict_there_is_no_discriminator_to_train():
     method = Ganstfm(width=4, adversarial_weight=0)
-    assert [name for name, _ in method.losses(made(method, 2, 4), sample())] == ["generator"]
+    assert [name for name, _ in method.losses(made(method, 2, 4), random_sample())] == ["generator"]
 
 
 def test_every_part_of_the_loss_counts():
-    nets, given = made(SMALL, 3, 4), sample(3)
+    nets, given = made(SMALL, 3, 4), random_sample(bands=3)
     usual = next(SMALL.losses(nets.eval(), given))[1]
     for name in ("feature", "angle", "structure", "adversarial"):
         other = replace(SMALL, **{f"{name}_weight": 2.0})
@@ -148,7 +131,7 @@ def test_every_part_of_the_loss_counts():
 
 
 def test_a_few_steps_bring_one_patch_nearer():
-    given = sample(bands=2, rows=2, columns=3, n=1)
+    given = random_sample(rows=2, columns=3, n=1)
     torch.manual_seed(0)
     nets = SMALL.networks(2, 4)
     optimisers = {name: torch.optim.Adam(net.parameters(), 1e-2) for name, net in nets.items()}

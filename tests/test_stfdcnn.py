@@ -10,26 +10,12 @@ from torch import Tensor
 
 import landscapes
 from fusion import fuse, methods
-from fusion.methods._layers import parameter_count
 from fusion.methods._sample import Sample
 from fusion.methods.stfdcnn import pooled, step
 from fusion.training import Options, train
+from networks import parameter_count, random_sample
 
 Stfdcnn = methods.get("stfdcnn")
-
-
-def sample(bands: int = 2, ratio: int = 4, rows: int = 3, columns: int = 5, seed: int = 0) -> Sample:
-    """Three days of noise on smooth levels; coarse images are means of fine ones."""
-    draw = torch.Generator().manual_seed(seed)
-    size = (2, 3, bands, rows * ratio, columns * ratio)
-    fine = torch.randn(size, generator=draw) + torch.randn((2, 3, bands, 1, 1), generator=draw)
-    coarse = torch.stack([pooled(day, ratio) for day in fine.unbind(1)], 1)
-    seen = torch.ones(2, 2, 1, *size[3:])
-    level = torch.full((bands, 1, 1), 0.3)
-    names = landscapes.BANDS[:bands]
-    return Sample(
-        fine[:, :2], coarse[:, :2], coarse[:, 2], seen, level, level / 6, names, truth=fine[:, 2], known=seen[:, 0]
-    )
 
 
 def made(given: Sample, width: int = 8, trained: bool = True, **parameters: object) -> tuple:
@@ -68,7 +54,7 @@ def test_the_intermediate_pixel_is_a_whole_part_of_the_coarse_one(ratio: int, si
 @pytest.mark.parametrize(("ratio", "rows", "columns"), [(1, 5, 9), (2, 3, 1), (7, 1, 3), (16, 1, 2)])
 @pytest.mark.parametrize("together", [True, False])
 def test_any_bands_sizes_and_ratios(bands: int, ratio: int, rows: int, columns: int, together: bool) -> None:
-    given = sample(bands, ratio, rows, columns)
+    given = random_sample(bands=bands, rows=rows, columns=columns, ratio=ratio, pairs=2)
     method, nets = made(given, 4, together=together)
     before = {name: value.clone() for name, value in vars(given).items() if isinstance(value, Tensor)}
     out = method.forward(nets, given)
@@ -82,7 +68,7 @@ def test_any_bands_sizes_and_ratios(bands: int, ratio: int, rows: int, columns: 
 
 @pytest.mark.parametrize("together", [False, True])
 def test_other_bands_matter_to_a_network_of_all_bands_alone(together: bool) -> None:
-    given = sample(3)
+    given = random_sample(bands=3, pairs=2)
     _, nets = made(given, together=together)
     image = given.fine[:, 0]
     other = image + torch.tensor([1.0, 0.0, 0.0]).reshape(3, 1, 1)
@@ -94,7 +80,7 @@ def test_other_bands_matter_to_a_network_of_all_bands_alone(together: bool) -> N
 @pytest.mark.parametrize("base", ["reference", "delta"])
 @pytest.mark.parametrize("trained", [False, True])
 def test_where_nothing_changed_the_fine_image_comes_back(base: str, trained: bool) -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     same = replace(
         given, fine=given.fine[:, :1].repeat(1, 2, 1, 1, 1), coarse=given.coarse[:, :1].repeat(1, 2, 1, 1, 1),
         target=given.coarse[:, 0],
@@ -105,7 +91,7 @@ def test_where_nothing_changed_the_fine_image_comes_back(base: str, trained: boo
 
 @pytest.mark.parametrize(("base", "raised"), [("delta", 0.4), ("reference", 0.0)])
 def test_untrained_it_returns_its_base(base: str, raised: float) -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     one = replace(
         given, fine=given.fine[:, :1].repeat(1, 2, 1, 1, 1), coarse=given.coarse[:, :1].repeat(1, 2, 1, 1, 1),
         target=given.coarse[:, 0] + 0.4,
@@ -115,7 +101,7 @@ def test_untrained_it_returns_its_base(base: str, raised: float) -> None:
 
 
 def test_untrained_with_different_references_it_is_near_its_base() -> None:
-    given = sample(ratio=8)
+    given = random_sample(ratio=8, pairs=2)
     method, nets = made(given, trained=False, limit=1.0)
     difference = method.forward(nets, given) - given.start_of_all("delta")
     # the change is interpolated in two steps instead of one: what is left is small against the change
@@ -125,7 +111,7 @@ def test_untrained_with_different_references_it_is_near_its_base() -> None:
 
 def test_detail_grows_with_reflectance_within_its_limit() -> None:
     method = Stfdcnn(limit=2.0)
-    given = sample(1)  # reflectance = 0.3 + 0.05 x
+    given = random_sample(bands=1, pairs=2)  # reflectance = 0.3 + 0.05 x
     before, now = (torch.tensor([values]).reshape(1, 1, 1, -1) for values in ([0.0, 0.0, 0.0, -9], [3.0, 14, -5, -7]))
     gain = method.gain(given, before, now).flatten()
     torch.testing.assert_close(gain, torch.tensor([1.5, 2.0, 0.5, 1.0]))  # .45/.3; above 2; below .5; both in the dark
@@ -137,7 +123,7 @@ def test_detail_grows_with_reflectance_within_its_limit() -> None:
 
 
 def test_a_gap_of_a_reference_is_taken_from_the_other() -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     method, nets = made(given)
     seen = given.valid.clone()
     seen[:, 1] = 0
@@ -149,7 +135,7 @@ def test_a_gap_of_a_reference_is_taken_from_the_other() -> None:
 
 
 def test_what_is_not_known_teaches_nothing() -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     method, nets = made(given)
     known, seen = given.known.clone(), given.valid.clone()
     known[..., :5], seen[:, 0, ..., 17:], seen[:, 1, :, :3] = 0, 0, 0
@@ -172,7 +158,7 @@ def waves() -> Sample:
     coarse = torch.stack([0.5 * pooled(day, 4) - 1 for day in days], 1)
     seen = torch.ones(1, 2, 1, 16, 24)
     return replace(
-        sample(), fine=fine[:, :2], coarse=coarse[:, :2], target=coarse[:, 2], valid=seen, truth=fine[:, 2],
+        random_sample(), fine=fine[:, :2], coarse=coarse[:, :2], target=coarse[:, 2], valid=seen, truth=fine[:, 2],
         known=seen[:, 0],
     )  # fmt: skip
 

@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from fusion import FusionError, checkpoints, fuse, methods
-from fusion.methods._layers import parameter_count
 from fusion.methods._losses import l1
-from fusion.methods._sample import Sample
 from fusion.methods.stfgan import Generator, halfway
 from fusion.training import Options, train
-from landscapes import BANDS, DAY, pair, stack
-from networks import made
+from landscapes import DAY, pair, stack
+from networks import made, parameter_count, random_sample
 
 Stfgan = methods.get("stfgan")
 SMALL = Stfgan(width=4, blocks=2)
@@ -26,21 +24,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def sample(bands: int = 2, ratio: int = 4, rows: int = 3, columns: int = 5, n: int = 2) -> Sample:
-    """Random images of two pairs with a truth; fine ones are coarse ones and detail."""
-    draw = torch.Generator().manual_seed(bands + 10 * ratio)
-
-    def noise(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=draw)
-
-    coarse, target = noise(n, 2, bands, rows, columns), noise(n, bands, rows, columns)
-    size = (rows * ratio, columns * ratio)
-    fine = coarse.repeat_interleave(ratio, -1).repeat_interleave(ratio, -2) + noise(n, 2, bands, *size)
-    truth = target.repeat_interleave(ratio, -1).repeat_interleave(ratio, -2) + noise(n, bands, *size)
-    ones, level = torch.ones(n, 2, 1, *size), torch.full((bands, 1, 1), 0.3)
-    return Sample(fine, coarse, target, ones, level, level / 3, BANDS[:bands], truth, ones[:, 0])
 
 
 def test_as_many_parameters_as_the_layers_of_the_paper_have():
@@ -67,7 +50,7 @@ def test_the_stages_share_the_ratio(ratio, middle, doublings):
 @pytest.mark.parametrize("bands", [1, 3, 4, 6])
 @pytest.mark.parametrize(("ratio", "rows", "columns"), [(1, 5, 7), (1, 1, 1), (2, 3, 1), (7, 1, 2), (16, 2, 1)])
 def test_any_bands_ratio_and_size(bands, ratio, rows, columns):
-    given = sample(bands, ratio, rows, columns, n=1)
+    given = random_sample(bands=bands, rows=rows, columns=columns, ratio=ratio, pairs=2, n=1)
     before = [part.clone() for part in (given.fine, given.coarse, given.target)]
     middle, out = SMALL.both(made(SMALL, bands, ratio), given)
     assert middle.shape == (1, bands, rows * halfway(ratio), columns * halfway(ratio)) and middle.isfinite().all()
@@ -81,13 +64,13 @@ def test_weights_of_one_ratio_run_at_others():
     # A checkpoint of several ratios has the network of the smallest.
     nets = made(SMALL, 2, 4)
     for ratio in (2, 9):
-        given = sample(2, ratio, 2, 3)
+        given = random_sample(rows=2, columns=3, ratio=ratio, pairs=2)
         assert SMALL.forward(nets, given).shape == given.truth.shape
 
 
 @pytest.mark.parametrize("base", ["reference", "delta"])
 def test_untrained_it_returns_its_base(base):
-    given, method = sample(), Stfgan(width=4, blocks=2, base=base)
+    given, method = random_sample(pairs=2), Stfgan(width=4, blocks=2, base=base)
     middle, out = method.both(method.networks(2, 4), given)
     start = given.start_of_all(base)
     assert torch.equal(out, start)
@@ -96,7 +79,7 @@ def test_untrained_it_returns_its_base(base):
 
 @pytest.mark.parametrize("name", ["fine", "coarse", "target"])
 def test_it_sees_every_image_and_the_first_stage_helps_the_second(name):
-    given, nets = sample(), made(SMALL, 2, 4)
+    given, nets = random_sample(pairs=2), made(SMALL, 2, 4)
     out = SMALL.forward(nets, given) - given.start_of_all("reference")
     for k in (0, 1) if name != "target" else (slice(None),):
         other = getattr(given, name).clone()
@@ -106,14 +89,14 @@ def test_it_sees_every_image_and_the_first_stage_helps_the_second(name):
 
 
 def test_the_order_in_time_counts():
-    given, nets = sample(), made(SMALL, 2, 4)
+    given, nets = random_sample(pairs=2), made(SMALL, 2, 4)
     turned = replace(given, fine=given.fine.flip(1), coarse=given.coarse.flip(1))
     assert not torch.allclose(SMALL.forward(nets, given), SMALL.forward(nets, turned))
 
 
 def test_losses_are_of_the_generator_then_of_the_discriminators():
     method = Stfgan(width=4, blocks=2, matching_weight=0.5)
-    nets, given = made(method, 2, 16), sample(ratio=16, rows=2, columns=3)
+    nets, given = made(method, 2, 16), random_sample(rows=2, columns=3, ratio=16, pairs=2)
     steps = method.losses(nets, given)
     name, loss = next(steps)
     assert name == "generator" and loss.ndim == 0 and loss.isfinite()
@@ -133,7 +116,7 @@ def test_losses_are_of_the_generator_then_of_the_discriminators():
 
 def test_without_a_verdict_the_loss_is_the_mean_squares_of_both_stages():
     method = Stfgan(width=4, blocks=2, adversarial_weight=0)
-    given = sample()
+    given = random_sample(pairs=2)
     # Off by 2 where it is known: one coarse pixel of the middle grid is not, and the fine one beside it is.
     truth, known = given.start_of_all("reference") + 2, torch.ones_like(given.known)
     known[:, :, 0, 0] = 0
@@ -145,7 +128,7 @@ def test_without_a_verdict_the_loss_is_the_mean_squares_of_both_stages():
 
 
 def test_every_part_of_the_loss_counts():
-    nets, given = made(SMALL, 2, 4).eval(), sample()
+    nets, given = made(SMALL, 2, 4).eval(), random_sample(pairs=2)
     plain, usual, more, matched = (
         next(replace(SMALL, adversarial_weight=weight, matching_weight=like).losses(nets, given))[1].item()
         for weight, like in ((0, 0), (1e-3, 0), (1, 0), (1e-3, 1))
@@ -154,7 +137,7 @@ def test_every_part_of_the_loss_counts():
 
 
 def test_a_few_steps_bring_one_patch_nearer():
-    given = sample(rows=2, columns=3, n=1)
+    given = random_sample(rows=2, columns=3, pairs=2, n=1)
     torch.manual_seed(0)
     nets = SMALL.networks(2, 4)
     optimisers = {name: torch.optim.Adam(net.parameters(), 1e-2) for name, net in nets.items()}

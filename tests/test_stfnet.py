@@ -7,30 +7,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 import landscapes
 from fusion import fuse, methods
-from fusion.methods._layers import parameter_count
 from fusion.methods._sample import Sample
 from fusion.methods.stfnet import between
 from fusion.training import Options, train
+from networks import parameter_count, random_sample
 
 Stfnet = methods.get("stfnet")
-
-
-def sample(bands: int = 2, ratio: int = 4, rows: int = 3, columns: int = 5, seed: int = 0) -> Sample:
-    """Three days of noise on levels of their own; coarse images are means of fine ones."""
-    draw = torch.Generator().manual_seed(seed)
-    size = (2, 3, bands, rows * ratio, columns * ratio)
-    fine = torch.randn(size, generator=draw) + torch.randn((2, 3, bands, 1, 1), generator=draw)
-    coarse = torch.stack([functional.avg_pool2d(day, ratio) for day in fine.unbind(1)], 1)
-    seen = torch.ones(2, 2, 1, *size[3:])
-    level = torch.full((bands, 1, 1), 0.3)
-    names = landscapes.BANDS[:bands]
-    return Sample(
-        fine[:, :2], coarse[:, :2], coarse[:, 2], seen, level, level / 6, names, truth=fine[:, 2], known=seen[:, 0]
-    )
 
 
 def made(given: Sample, width: int = 8, trained: bool = True, **parameters: object) -> tuple:
@@ -66,7 +51,7 @@ def test_it_has_the_papers_parameters() -> None:
 @pytest.mark.parametrize(("ratio", "rows", "columns"), [(1, 5, 9), (2, 3, 1), (7, 1, 3), (16, 1, 2)])
 @pytest.mark.parametrize("base", ["reference", "delta"])
 def test_any_bands_sizes_and_ratios(bands: int, ratio: int, rows: int, columns: int, base: str) -> None:
-    given = sample(bands, ratio, rows, columns)
+    given = random_sample(bands=bands, rows=rows, columns=columns, ratio=ratio, pairs=2)
     method, nets = made(given, 4, base=base)
     before = {name: value.clone() for name, value in vars(given).items() if isinstance(value, Tensor)}
     out = method.forward(nets, given)
@@ -80,13 +65,13 @@ def test_any_bands_sizes_and_ratios(bands: int, ratio: int, rows: int, columns: 
 
 @pytest.mark.parametrize("base", ["reference", "delta"])
 def test_untrained_it_returns_its_base(base: str) -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     method, nets = made(given, trained=False, base=base)
     torch.testing.assert_close(method.forward(nets, given), given.start_of_all(base))
 
 
 def test_each_stream_sees_its_reference_and_its_change_alone() -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     method, nets = made(given)
     since, until = method.changes(nets, given)
     moved = replace(given, fine=given.fine + torch.tensor([0.0, 1.0]).reshape(1, 2, 1, 1, 1))
@@ -101,7 +86,7 @@ def test_each_stream_sees_its_reference_and_its_change_alone() -> None:
 
 
 def test_the_change_until_a_reference_is_taken_back() -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     method, nets = made(given)
     first, last = method.both(given, method.changes(nets, given))
     since, until = method.changes(nets, given)
@@ -110,7 +95,7 @@ def test_the_change_until_a_reference_is_taken_back() -> None:
 
 
 def test_the_right_answer_costs_nothing() -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     method = Stfnet()
     nets = torch.nn.ModuleDict({"generator": Exact(given)})
     torch.testing.assert_close(method.forward(nets, given), given.truth)
@@ -119,7 +104,7 @@ def test_the_right_answer_costs_nothing() -> None:
 
 
 def test_changes_that_do_not_add_up_cost_their_difference() -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     _, nets = made(given)
     loss = {
         weight: next(iter(Stfnet(width=8, temporal_weight=weight).losses(nets, given)))[1].item()
@@ -132,7 +117,7 @@ def test_changes_that_do_not_add_up_cost_their_difference() -> None:
 
 
 def test_what_is_not_known_teaches_nothing() -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     known, seen = given.known.clone(), given.valid.clone()
     known[..., :6], seen[:, 0, ..., 15:], seen[:, 1, :, :3] = 0, 0, 0
     hidden = replace(given, known=known, valid=seen)
@@ -151,7 +136,7 @@ def test_what_is_not_known_teaches_nothing() -> None:
 
 @pytest.mark.parametrize("base", ["reference", "delta"])
 def test_learning_reaches_every_parameter_and_lowers_the_loss(base: str) -> None:
-    given = sample()
+    given = random_sample(pairs=2)
     method, nets = made(given, trained=False, base=base)
     optimiser = torch.optim.Adam(nets.parameters(), 3e-3)
     history = []

@@ -6,31 +6,16 @@ from itertools import product
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 import landscapes
 from fusion import fuse, methods
-from fusion.methods._layers import parameter_count
 from fusion.methods._sample import Sample
 from fusion.methods._swin import Block, Grid, Stage, Unmixing, UnmixingAttention, heads, merged, side, spread
 from fusion.training import Options, train
+from networks import parameter_count, random_sample
 
 Swinstfm = methods.get("swinstfm")
 CPU = torch.device("cpu")
-
-
-def sample(bands: int = 2, ratio: int = 4, rows: int = 3, columns: int = 5, pairs: int = 1, n: int = 2) -> Sample:
-    """Days of noise on levels of their own; coarse images are means of fine ones, and the last day is the truth."""
-    draw = torch.Generator().manual_seed(8)
-    size = (n, pairs + 1, bands, rows * ratio, columns * ratio)
-    fine = torch.randn(size, generator=draw) + torch.randn((n, pairs + 1, bands, 1, 1), generator=draw)
-    coarse = torch.stack([functional.avg_pool2d(day, ratio) for day in fine.unbind(1)], 1)
-    seen = torch.ones(n, pairs, 1, *size[3:])
-    level = torch.full((bands, 1, 1), 0.3)
-    names = landscapes.BANDS[:bands]
-    return Sample(
-        fine[:, :-1], coarse[:, :-1], coarse[:, -1], seen, level, level / 6, names, fine[:, -1], known=seen[:, 0]
-    )
 
 
 def made(given: Sample, trained: bool = True, **parameters: object) -> tuple:
@@ -66,7 +51,7 @@ def test_it_has_the_papers_parameters() -> None:
 @pytest.mark.parametrize("bands", [1, 3, 4, 6])
 @pytest.mark.parametrize(("ratio", "rows", "columns"), [(1, 5, 7), (1, 1, 1), (2, 17, 1), (7, 1, 5), (16, 1, 3)])
 def test_any_bands_sizes_and_ratios(bands: int, ratio: int, rows: int, columns: int) -> None:
-    given = sample(bands, ratio, rows, columns)
+    given = random_sample(bands=bands, rows=rows, columns=columns, ratio=ratio)
     method, nets = made(given)
     before = {name: value.clone() for name, value in vars(given).items() if isinstance(value, Tensor)}
     out = method.forward(nets, given)
@@ -81,7 +66,7 @@ def test_any_bands_sizes_and_ratios(bands: int, ratio: int, rows: int, columns: 
 
 @pytest.mark.parametrize(("width", "window"), [(5, 2), (44, 3), (33, 16)])
 def test_any_width_and_window(width: int, window: int) -> None:
-    given = sample(1, 3, 7, 5)
+    given = random_sample(bands=1, rows=7, columns=5, ratio=3)
     method, nets = made(given, width=width, window=window)
     assert torch.isfinite(method.forward(nets, given)).all()
 
@@ -89,14 +74,14 @@ def test_any_width_and_window(width: int, window: int) -> None:
 @pytest.mark.parametrize("base", ["reference", "delta"])
 @pytest.mark.parametrize("pairs", [1, 2])
 def test_untrained_it_returns_its_base(base: str, pairs: int) -> None:
-    given = sample(pairs=pairs)
+    given = random_sample(pairs=pairs)
     method, nets = made(given, trained=False, base=base)
     got, wanted = method.forward(nets, given), given.start_of_all(base)
     assert torch.equal(got, wanted)
 
 
 def test_the_seed_decides_and_nothing_else() -> None:
-    given = sample()
+    given = random_sample()
     (method, first), (_, again) = made(given), made(given)
     assert torch.equal(method.forward(first, given), method.forward(again, given))
     torch.manual_seed(99)
@@ -106,7 +91,7 @@ def test_the_seed_decides_and_nothing_else() -> None:
 
 
 def test_images_of_a_batch_do_not_mix() -> None:
-    given = sample(ratio=2, rows=19, columns=33)  # windows with masks, more than one image
+    given = random_sample(rows=19, columns=33, ratio=2)  # windows with masks, more than one image
     method, nets = made(given)
     alone = [Sample(**{**vars(given), **only(given, k)}) for k in range(2)]
     each = torch.cat([method.forward(nets, one) for one in alone])
@@ -118,7 +103,8 @@ def only(given: Sample, k: int) -> dict[str, Tensor]:
 
 
 def test_every_parameter_learns() -> None:
-    given = sample(ratio=2, rows=33, columns=17, n=1)  # 66 pixels: two tokens on the deepest level, so that it attends
+    # 66 pixels: two tokens on the deepest level, so that it attends
+    given = random_sample(rows=33, columns=17, ratio=2, n=1)
     method, nets = made(given)
     nets.double()
     wide = {name: value.double() for name, value in vars(given).items() if isinstance(value, Tensor)}
@@ -223,7 +209,7 @@ def test_heads_divide_the_channels() -> None:
 
 
 def test_it_learns_a_patch() -> None:
-    given = sample(1, 4, 4, 6, n=1)
+    given = random_sample(bands=1, rows=4, columns=6, n=1, seed=8)
     method, nets = made(given, trained=False, width=8)
     optimiser = torch.optim.Adam(nets.parameters(), lr=2e-3)
     for _ in range(40):

@@ -86,7 +86,11 @@ class Deep(Method):
         change: Tensor = nets["generator"](sample.fine[:, pair], sample.coarse[:, pair], sample.target)
         if self.base != "reference":  # what is added to the coarse change scales with it
             change = change * sample.change()[:, pair]
-        return sample.start(pair, self.base) + change
+        return self.start(nets, sample, pair) + change
+
+    def start(self, nets: nn.ModuleDict, sample: Sample, pair: int) -> Tensor:
+        """What the network's change of one pair is added to, ``(n, band, y, x)``."""
+        return sample.start(pair, self.base)
 
     @property
     def half(self) -> bool:

@@ -33,11 +33,6 @@ def padded(image: Tensor, multiple: int) -> Tensor:
     return functional.pad(image, (0, more[1], 0, more[0]), mode="replicate") if any(more) else image
 
 
-def parameter_count(net: nn.Module) -> int:
-    """Number of trained numbers."""
-    return sum(parameter.numel() for parameter in net.parameters())
-
-
 def stacked(*images: Tensor) -> Tensor:
     """Join images band-wise."""
     return torch.cat(images, 1)

@@ -1,5 +1,6 @@
 """Sample: what networks see of a fusion problem. Normalised, without gaps, many patches at once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,6 +13,7 @@ from ..stack import Stack
 from ._regression import detail
 
 Base = Literal["reference", "delta", "regression"]
+Features = Callable[[Tensor], Tensor]  # (n, band, y, x) to (n, feature, y, x)
 NOISE = 0.2  # standard deviations by which an unchanged pixel differs between two days
 
 
@@ -66,20 +68,27 @@ class Sample:
         weight = self.valid / (self.change().pow(2) + NOISE**2) + 1e-9
         return weight / weight.sum(1, keepdim=True)
 
-    def since(self, pair: int, base: Base) -> Tensor:
-        """Change since a pair as its base has it, ``(n, band, y, x)``: none, the coarse one, or that with detail."""
+    def since(self, pair: int, base: Base, features: Features | None = None) -> Tensor:
+        """Change since a pair as its base has it, ``(n, band, y, x)``: none, the coarse one, or that with detail.
+
+        What tells the detail are the bands of the pair and of the one beside it, and features of these images.
+        """
         if base == "reference":
             return torch.zeros_like(self.fine[:, pair])
         change = self.target - self.coarse[:, pair]
         if base == "delta":
             return self.up(change)
         other = pair + 1 if pair + 1 < self.fine.shape[1] else max(pair - 1, 0)
-        known = self.fine[:, sorted({pair, other})].flatten(1, 2)
+        images = self.fine[:, sorted({pair, other})]
+        known = images.flatten(1, 2)
+        if features is not None:
+            more = features(images.flatten(0, 1))
+            known = torch.cat([known, more.reshape(len(known), -1, *known.shape[2:])], 1)
         return self.up(change) + detail(known, change, self.valid[:, pair])
 
-    def start(self, pair: int, base: Base) -> Tensor:
+    def start(self, pair: int, base: Base, features: Features | None = None) -> Tensor:
         """What a network adds to, ``(n, band, y, x)``: a pair's fine image and the change since."""
-        return self.fine[:, pair] + self.since(pair, base)
+        return self.fine[:, pair] + self.since(pair, base, features)
 
     def start_of_all(self, base: Base) -> Tensor:
         """Mean of the starts of all pairs, the less changed the heavier."""

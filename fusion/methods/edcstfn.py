@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ from ._deep import Deep, Sample
 from ._layers import conv, resized, stacked, start_at_zero
 from ._losses import perceptual, structure
 
+NARROW = 16  # channels of the layers that find predictors
 NO_CHANGE = 0.1  # standard deviations of a band: less coarse change counts as so much
 
 
@@ -36,10 +37,12 @@ class Edcstfn(Deep):
     regression) and not the image: it starts at zero, so that an untrained network returns its base. (2) Predictions of
     several references are averaged by 1 / (change^2 + noise^2), where the paper has 1 / change, per fine pixel of the
     interpolated root mean square change of all bands: as errors grow with the change, these are weights by their
-    inverse variance. (3) On request the error of a pixel is absolute and divided by the sample's mean coarse change: it did better
-    where days that differ much were learnt from together with days that hardly do, and the bundled weights have it.
-    (4) No weight decay (the authors' program has 1e-6): the running mean of the weights and a hidden date keep it from
-    learning single days by heart.
+    inverse variance. (3) On request the error of a pixel is absolute and divided by the sample's mean coarse change: it
+    did better where days that differ much were learnt from together with days that hardly do, and the bundled weights
+    have it. (4) On request a third, small network finds features of the fine images by which the base's regression
+    tells surfaces apart, beside their bands; how much each changed is found anew for each target day, so that what is
+    learnt is what to look at and not one change. (5) No weight decay (the authors' program has 1e-6): the running mean
+    of the weights and a hidden date keep it from learning single days by heart.
     """
 
     title = "EDCSTFN"
@@ -58,9 +61,17 @@ class Edcstfn(Deep):
     )
     structure_weight: float = param(0.8, doc="Weight of 1 - MS-SSIM.", unit="1", low=0, high=100, training=True)
 
+    predictors: int = param(
+        0, doc="Learnt features of the fine images that tell the base's regression more.", low=0, high=16, training=True
+    )
+
     def networks(self, bands: int, ratio: int) -> nn.ModuleDict:
         """One generator."""
-        return nn.ModuleDict({"generator": Generator(bands, self.width)})
+        return nn.ModuleDict({"generator": Generator(bands, self.width, self.predictors)})
+
+    def start(self, nets: nn.ModuleDict, sample: Sample, pair: int) -> Tensor:
+        """What the change is added to, with the learnt predictors where the method has them."""
+        return sample.start(pair, self.base, cast(Generator, nets["generator"]).predictors if self.predictors else None)
 
     def losses(self, nets: nn.ModuleDict, sample: Sample) -> Iterator[tuple[str, Tensor]]:
         """Yield the compound loss."""
@@ -80,8 +91,12 @@ class Edcstfn(Deep):
 class Generator(nn.Module):
     """Encoder of the fine image, encoder of the change, decoder."""
 
-    def __init__(self, bands: int, width: int) -> None:
+    def __init__(self, bands: int, width: int, predictors: int = 0) -> None:
         super().__init__()
+        if predictors:
+            self.predictors = nn.Sequential(
+                conv(bands, NARROW), nn.ReLU(), conv(NARROW, NARROW), nn.ReLU(), conv(NARROW, predictors, 1)
+            )
         self.fine = _encoder(bands, width)
         self.change = _encoder(3 * bands, width)
         self.decoder = nn.Sequential(
