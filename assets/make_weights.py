@@ -1,6 +1,6 @@
 """Train the bundled checkpoints of EDCSTFN, for three, four and six bands.
 
-    python -m assets.make_weights [--bands 4] [--epochs 6]
+    python -m assets.make_weights [--bands 4] [--epochs 5]
 
 Data: the bundled sample (its dates of 2015 to 2018, EUPL-1.2) where the bands allow, at ratios 10 and 20, and
 landscapes of the synthetic lab, at ratio 16 (for six bands at 10 and 20 too), seen by coarse sensors of different
@@ -34,7 +34,10 @@ LABS = (
     {"seed": 3, "gain": 0.96, "offset": -0.003, "clouds": 0.2},
     {"seed": 4, "gain": 0.98, "offset": 0.003},
 )
-SETTINGS = {"width": 16, "base": "delta", "error": "relative", "feature_weight": 0.0, "structure_weight": 0.0}
+SETTINGS = {
+    "width": 16, "base": "regression", "predictors": 4,
+    "error": "relative", "feature_weight": 0.0, "structure_weight": 0.0,
+}  # fmt: skip
 PLACE = Path(__file__).parent / "weights"
 ABOUT = {
     "data": "bundled sample (Sentinel-2, 2015 to 2018, EUPL-1.2) and the synthetic landscape lab",
@@ -46,16 +49,20 @@ def main() -> None:
     """Train one set of bands after the other, and put the files where they are bundled."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bands", type=int, choices=SETS, action="append")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=5)
     options = parser.parse_args()
     for count in options.bands or SETS:
         series = data(SETS[count])
         with tempfile.TemporaryDirectory() as place:
             os.environ["FUSION_CHECKPOINTS"] = place
             method = methods.build("edcstfn", SETTINGS)
+            print("without a network:")
+            base = replace(method, predictors=0)
+            train(base, series, epochs=1, watch=told, options=Options(batch=1, patch=64, steps=1, rate=1e-9))
+            print("trained:")
             path = train(
                 method, series, epochs=options.epochs, watch=told, about=ABOUT,
-                options=Options(batch=4, patch=96, steps=50, rate=3e-4, noise=0.02, shift=0.1, patience=1000),
+                options=Options(batch=2, patch=192, steps=50, rate=1e-3, noise=0.02, shift=0.1, patience=1000),
             )  # fmt: skip
             for old in PLACE.glob(f"edcstfn-{count}b-*.safetensors"):
                 old.unlink()

@@ -1,12 +1,13 @@
 """Speed and size of every network, untrained: on a processor, and on a GPU where there is one.
 
-Run: python -m benchmarks.networks_speed [--only edcstfn] [--threads 2] [--json FILE]
+Run: python -m benchmarks.networks_speed [--only edcstfn] [--base regression] [--threads 2] [--json FILE]
      python -m benchmarks.networks_speed --gpu [--json FILE]
 
 On a processor: parameters of the generator, CPU seconds of one forward pass over a patch of 256 x 256 x 6 at ratio 16
 beside the public program's (shared x86-64 cores, random weights), peak memory of a process that does it, and training
 steps in a second (8 crops of 64 x 64). With --gpu: seconds of `fuse` over 1008 x 1008 x 6 and memory, largest
-difference between half and full precision, and training steps in a second.
+difference between half and full precision, training steps in a second, and the share of that time in which the GPU
+was at work.
 """
 
 import argparse
@@ -36,13 +37,15 @@ def main() -> int:
     """Print the table; optionally write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=lambda text: text.split(","))
+    parser.add_argument("--base", default="", help="what networks add to; empty = as each has it")
     parser.add_argument("--threads", type=int, default=0, help="0 = as torch chooses")
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps((on_gpu if options.gpu else on_cpu)(options.one, options.threads)))
+        method = methods.build(options.one, {"base": options.base} if options.base else {})
+        print(json.dumps((on_gpu if options.gpu else on_cpu)(method, options.threads)))
         return 0
     names = options.only or [name for name in methods.names() if methods.get(name).family == "deep learning"]
     rows = list(each(names, options))
@@ -54,8 +57,9 @@ def main() -> int:
 def each(names: list[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure each network in a process of its own, so that memory is its own."""
     for name in names:
-        command = [sys.executable, "-m", "benchmarks.networks_speed", "--one", name, "--threads", str(options.threads)]
-        out = subprocess.run([*command, *(["--gpu"] if options.gpu else [])], capture_output=True, text=True)
+        command = [sys.executable, "-m", "benchmarks.networks_speed", "--one", name]
+        command += ["--threads", str(options.threads), "--base", options.base, *(["--gpu"] if options.gpu else [])]
+        out = subprocess.run(command, capture_output=True, text=True)
         if out.returncode:
             sys.exit(out.stderr)
         row = {"network": name, **json.loads(out.stdout.splitlines()[-1])}
@@ -68,13 +72,12 @@ def each(names: list[str], options: argparse.Namespace) -> Iterator[dict[str, An
         yield row
 
 
-def on_cpu(name: str, threads: int) -> dict[str, Any]:
+def on_cpu(method: Any, threads: int) -> dict[str, Any]:
     """Forward pass and training step on the processor."""
     import torch
 
     if threads:
         torch.set_num_threads(threads)
-    method: Any = methods.get(name)()
     nets = method.networks(BANDS, RATIO).eval()
     generators = [net for key, net in nets.items() if not key.startswith("discriminator")]
     sample = batch(method, 1, SIDE)
@@ -93,20 +96,19 @@ def on_cpu(name: str, threads: int) -> dict[str, Any]:
         "parameters": sum(p.numel() for net in generators for p in net.parameters()),
         "cpu_s": min(times),
         "wall_s": min(walls),
-        "peer_cpu_s": PEERS.get(name, float("nan")),
+        "peer_cpu_s": PEERS.get(method.name(), float("nan")),
         "memory_mb": (after - before) / 1024,
         "train_steps_per_s": steps / seconds,
     }
 
 
-def on_gpu(name: str, threads: int) -> dict[str, Any]:
+def on_gpu(method: Any, threads: int) -> dict[str, Any]:
     """Fuse a scene, compare precisions and train on the GPU."""
     import torch
 
     from fusion.methods import _inference
     from fusion.methods._networks import weights_of
 
-    method: Any = methods.get(name)()
     stack = scene(1000 // RATIO + 1, method.pairs)
     torch.manual_seed(0)
     nets = method.networks(BANDS, RATIO)
@@ -116,7 +118,9 @@ def on_gpu(name: str, threads: int) -> dict[str, Any]:
                 if not weight.any():
                     weight.normal_(0, 0.01)  # the heads start at zero
     with tempfile.TemporaryDirectory() as place:
-        about = Checkpoint(name, method.parameters(), stack.bands, (RATIO, RATIO), (0.2,) * BANDS, (0.1,) * BANDS)
+        about = Checkpoint(
+            method.name(), method.parameters(), stack.bands, (RATIO, RATIO), (0.2,) * BANDS, (0.1,) * BANDS
+        )
         import os
 
         os.environ["FUSION_CHECKPOINTS"] = place
@@ -129,13 +133,16 @@ def on_gpu(name: str, threads: int) -> dict[str, Any]:
         memory = torch.cuda.max_memory_allocated() / 2**20
         _inference.HALF = False
         full = fuse(stack, method).data
-    steps, spent = training(method, nets.cuda(), "cuda")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        steps, spent = training(method, nets.cuda(), "cuda")
+    busy = sum(event.self_device_time_total for event in seen.key_averages()) / 1e6  # seconds
     return {
         "pixels": stack.fine[0, 0].size,
         "seconds": seconds,
         "memory_mb": memory,
         "half_error": float(np.abs(half - full).max()),
         "train_steps_per_s": steps / spent,
+        "busy": busy / spent,
         "device": torch.cuda.get_device_name(),
     }
 

@@ -107,8 +107,8 @@ examples, of a data set in the layout of CIA and LGC in the folder CIA:
 The pairs of the recipe are learnt from, or with --all-days every day of its area that has both images; never the
 target's. One day is hidden and predicted after each epoch: what predicts it best is kept as a checkpoint, whose
 name is printed. Nearest and delta are the floors: a network that does not beat them adds nothing. With
---set base=regression it adds to the coarse change with detail by a regression, which is better than delta before
-the first step; from the reference, the default, a few days hardly ever suffice for that. Training ends
+--set base=regression it adds to the coarse change with detail by a regression, which usually is better than delta
+before the first step; from the reference, the default, a few days hardly ever suffice for that. Training ends
 after all epochs, after --minutes, when nothing was gained for a while, or with Ctrl-C, which keeps the best.
 A training that was killed goes on where it was when the same command is given again within 30 days."""
 CHECKPOINTS = """\

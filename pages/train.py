@@ -17,7 +17,7 @@ SCRATCH = "From scratch"
 USUAL = "edcstfn"  # few parameters, and one pair is enough for it
 WHY_BASE = (
     "Base is what the network adds to. Here it begins as regression: the fine image plus the coarse change, with "
-    "detail that a regression finds in the fine image. On the real scenes that we measured this is better than Delta "
+    "detail that a regression finds in the fine images. On most real scenes that we measured this is better than Delta "
     "before the first step, while a network that begins at the reference hardly ever gets there from a few days."
 )
 

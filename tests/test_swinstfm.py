@@ -212,7 +212,7 @@ def test_it_learns_a_patch() -> None:
     given = random_sample(bands=1, rows=4, columns=6, n=1, seed=8)
     method, nets = made(given, trained=False, width=8)
     optimiser = torch.optim.Adam(nets.parameters(), lr=2e-3)
-    for _ in range(40):
+    for _ in range(80):
         ((_, loss),) = method.losses(nets, given)
         optimiser.zero_grad()
         loss.backward()
