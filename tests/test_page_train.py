@@ -435,6 +435,19 @@ def test_keras_weights_are_converted_together_each_for_its_band(page: AppTest, m
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (0.02, 0.019, "training has lowered it by 5.0%"),
+        (0.02, 0.02, "training has not lowered it"),
+        (0.02, 0.019999, "training has not lowered it"),
+        (0.02, 0.021, "training has not lowered it"),
+    ],
+)
+def test_what_training_itself_has_brought_is_said(before, after, words):
+    assert training_views.learnt(before, after) == f"Before the first step it was 0.0200: {words}."
+
+
+@pytest.mark.parametrize(
     ("metrics", "floors", "error"),
     [
         ({"RMSE": 0.02, "floors": {"delta": 0.03}}, {"Delta": 0.03}, 0.02),

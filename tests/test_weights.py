@@ -49,8 +49,8 @@ def test_days_of_the_sample_are_known_as_seen():
     assert not checkpoints.seen(row, date(2018, 5, 2), (0.0, 0.0, 1.0, 1.0))
 
 
-# Not adapted they are no better than delta everywhere: on this autumn day of the sample they are 9 % worse.
-@pytest.mark.parametrize(("source", "options", "most"), [("sample", {}, 1.1), ("lab", {"seed": 77}, 0.9)])
+# Not adapted they are no better than delta everywhere: on this summer day of the sample they are 8 % worse.
+@pytest.mark.parametrize(("source", "options", "most"), [("sample", {}, 1.1), ("lab", {"seed": 77}, 0.65)])
 def test_without_training_the_bundled_weights_do_about_as_well_as_the_floors(source, options, most):
     recipe = recipe_for(source, options=options)
     series = propose.series(recipe, propose.days_of(recipe))

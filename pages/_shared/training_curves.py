@@ -99,7 +99,7 @@ def pictures(record: Training, running: bool) -> None:
     first = (
         f"The first picture is what the checkpoint {messages.plain(record.start)} predicts without any training here."
         if record.start
-        else "An untrained network returns its reference, which is why the first picture is sharp."
+        else "The first picture is what an untrained network gives: its base."
     )
     st.caption(
         f"{messages.plain(record.hidden[:1].upper() + record.hidden[1:])}, {', '.join(record.shown)}, all on the "

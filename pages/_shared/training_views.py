@@ -31,6 +31,8 @@ def result(record: Training, misfit: Misfit, *, running: bool) -> None:
         return
     st.subheader("Result")
     verdict(found)
+    if record.points and record.points[0].epoch == 0:
+        st.caption(learnt(record.points[0].rmse, number(found.metrics.get("RMSE"))))
     if record.scratch is not None and running:
         st.caption("The network from scratch is still being trained; the adapted one can be used already.")
     elif record.scratch is not None:
@@ -41,6 +43,13 @@ def result(record: Training, misfit: Misfit, *, running: bool) -> None:
         "to compare it with other methods on Evaluate, hide the day that was hidden here."
     )
     actions(found, misfit, key="result")
+
+
+def learnt(before: float, after: float) -> str:
+    """Say what training itself has brought."""
+    gain = f"{1 - after / before:.1%}" if after < before else ""
+    brought = f"training has lowered it by {gain}" if gain not in ("", "0.0%") else "training has not lowered it"
+    return f"Before the first step it was {before:.4f}: {brought}."
 
 
 def verdict(found: Checkpoint) -> None:
