@@ -27,7 +27,7 @@ from ._hidden import Hidden, split
 from ._loop import Judged
 from ._series import by_grid, normalisation
 
-ADAPTED = 0.3  # of a network's own learning rate, where it starts from trained weights
+ADAPTED = 0.05  # of its own learning rate where weights are adapted: with more, one change is learnt by heart
 MOST_STEPS = 200  # of an epoch
 FLOORS = ("nearest", "delta")
 SCORES = ("RMSE", "CC", "SSIM", "SAM")
