@@ -97,7 +97,10 @@ def test_a_cold_deep_link_opens_every_page_whole(chromium: Browser, path: str, t
         heading(page, title)
         browser.idle(page)
         assert page.title() == f"{title} - Meantime"
-        links = page.get_by_test_id("stSidebar").get_by_role("link").all_inner_texts()
+        sidebar = page.get_by_test_id("stSidebar")
+        expect(sidebar.get_by_role("link", name=STEPS[-1])).to_be_visible(timeout=15_000)
+        expect(sidebar).to_contain_text("STARFM", timeout=15_000)  # at the end of the summary
+        links = sidebar.get_by_role("link").all_inner_texts()
         assert [text.splitlines()[-1] for text in links if text.strip()] == STEPS
         told = summary(page).replace("\u00a0", " ")
         for word in ("Source Bundled", "Area 1 x 1 km, 100 x 100 fine pixels", "Target 2018-", "Pairs 2018-", "STARFM"):
