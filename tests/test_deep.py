@@ -107,9 +107,10 @@ def test_a_tile_with_its_halo_holds_every_patch_that_touches_it(size, margin, mo
     ],
     ids=["below", "at", "above", "far-above", "long"],
 )
-def test_tiled_equals_whole_below_at_and_above_a_patch(weights, rows, columns, tile, days):
+@pytest.mark.parametrize("settings", [{}, {"base": "regression", "predictors": 2}], ids=["reference", "regression"])
+def test_tiled_equals_whole_below_at_and_above_a_patch(weights, settings, rows, columns, tile, days):
     problem = stack(days, rows=rows, columns=columns, ratio=16, gaps=2)
-    method = small("edcstfn")
+    method = small("edcstfn", **settings)
     whole = fuse(problem, method, tile=4000).data
     np.testing.assert_allclose(fuse(problem, method, tile=tile).data, whole, atol=1e-5)
     assert np.isfinite(whole).mean() > 0.8
